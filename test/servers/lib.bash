@@ -141,14 +141,14 @@ fault() {
   esac
 }
 
-# stop_all HOME...: SIGTERM for all, then SIGKILL for those that don't end in time.
+# stop_all HOME...: SIGTERM for all, then SIGKILL for those that don't end in time. SIGCONT wakes one that is stopped.
 stop_all() {
-  local home
+  local home p
   for home; do
-    if pid "$home" >/dev/null; then signal TERM "$home"; signal CONT "$home"; fi
+    if p=$(pid "$home"); then kill -TERM "$p" && kill -CONT "$p"; fi 2>/dev/null || true # it may end meanwhile
   done
   for home; do
-    wait_gone "$home" 10 || { signal KILL "$home"; wait_gone "$home" 5; }
+    wait_gone "$home" 10 || { kill -KILL "$(pid "$home")" 2>/dev/null || true; wait_gone "$home" 5 || die "$home still runs"; }
     rm -f "$home/pid"
   done
 }
