@@ -1,0 +1,113 @@
+package state
+
+// Accounts: rulesets, pushers and ignore lists, each with the record that it came from.
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"tocsin/pipeline"
+)
+
+// errUnreadable says that Redis holds what we did not write. A ruleset or pusher that can't be read must not be taken for none.
+var errUnreadable = errors.New("a value is not of the form that this program writes; does another program use redis.key_prefix?")
+
+// ApplyAccounts writes the fields that are newer than what is saved, those of one user in the order given.
+func (s *Store) ApplyAccounts(ctx context.Context, fields []pipeline.AccountField) error {
+	batches := s.newBatches()
+	for i, f := range fields {
+		batches.add(i, f.UserID, s.keys.account(f.UserID), len(f.Field)+len(f.Value)+len(f.UserID),
+			f.Field, f.Version.Epoch, f.Version.Partition, f.Version.Offset, f.Value)
+	}
+	_, err := s.run(ctx, "apply accounts", applyAccountsScript, calls(batches.all()))
+	return err
+}
+
+// Accounts reads all fields of the users, in their order. Tombstones are left out.
+func (s *Store) Accounts(ctx context.Context, userIDs []string) ([]map[string]pipeline.VersionedValue, error) {
+	const op = "read accounts"
+	answers, err := s.ask(ctx, op, len(userIDs), func(pipe redis.Pipeliner, i int) {
+		pipe.HGetAll(ctx, s.keys.account(userIDs[i]))
+	})
+	if err != nil {
+		return nil, err
+	}
+	accounts := make([]map[string]pipeline.VersionedValue, len(userIDs))
+	for i, answer := range answers {
+		saved := answer.(*redis.MapStringStringCmd).Val()
+		accounts[i] = make(map[string]pipeline.VersionedValue, len(saved))
+		for field, text := range saved {
+			value, ok := parseVersioned(text)
+			if !ok {
+				return nil, s.fail(op, errUnreadable)
+			}
+			if value.Value != "" {
+				accounts[i][field] = value
+			}
+		}
+	}
+	return accounts, nil
+}
+
+// RemoveField turns a field into a tombstone of the same version, if that is still its version; so a replay of the record that it came from can't bring it
+// back, and a newer one can. It is true, too, if an earlier call has done so already.
+func (s *Store) RemoveField(ctx context.Context, userID, field string, version pipeline.Version) (removed bool, err error) {
+	answer, err := s.runOne(ctx, "remove from an account", removeFieldScript, []string{s.keys.account(userID)}, field, formatVersion(version))
+	if err != nil {
+		return false, err
+	}
+	n, err := answer.Int()
+	return n == 1, s.fail("remove from an account", err)
+}
+
+// AccountsApplied reads the offset below which each partition of the account topic has been applied.
+func (s *Store) AccountsApplied(ctx context.Context) (map[int]int64, error) {
+	const op = "read how far accounts are applied"
+	answers, err := s.ask(ctx, op, 1, func(pipe redis.Pipeliner, _ int) { pipe.HGetAll(ctx, s.keys.accountsApplied()) })
+	if err != nil {
+		return nil, err
+	}
+	applied := map[int]int64{}
+	for partition, saved := range answers[0].(*redis.MapStringStringCmd).Val() {
+		_, offset, _ := strings.Cut(saved, " ")
+		p, err1 := strconv.Atoi(partition)
+		o, err2 := strconv.ParseInt(offset, 10, 64)
+		if err1 != nil || err2 != nil {
+			return nil, s.fail(op, errUnreadable)
+		}
+		applied[p] = o
+	}
+	return applied, nil
+}
+
+// SetAccountsApplied raises that offset of a partition. Within an epoch it never falls; a newer epoch begins anew, an older one is ignored.
+func (s *Store) SetAccountsApplied(ctx context.Context, epoch int64, partition int, offset int64) error {
+	_, err := s.runOne(ctx, "save how far accounts are applied", raiseAppliedScript, []string{s.keys.accountsApplied()}, partition, epoch, offset)
+	return err
+}
+
+// formatVersion is what stands before a saved value: "epoch partition offset ".
+func formatVersion(v pipeline.Version) string {
+	buf := strconv.AppendInt(nil, v.Epoch, 10)
+	buf = append(buf, ' ')
+	buf = strconv.AppendInt(buf, int64(v.Partition), 10)
+	buf = append(buf, ' ')
+	buf = strconv.AppendInt(buf, v.Offset, 10)
+	return string(append(buf, ' '))
+}
+
+// parseVersioned reads "epoch partition offset value".
+func parseVersioned(text string) (pipeline.VersionedValue, bool) {
+	epoch, rest, ok1 := strings.Cut(text, " ")
+	partition, rest, ok2 := strings.Cut(rest, " ")
+	offset, value, ok3 := strings.Cut(rest, " ")
+	e, err1 := strconv.ParseInt(epoch, 10, 64)
+	p, err2 := strconv.Atoi(partition)
+	o, err3 := strconv.ParseInt(offset, 10, 64)
+	ok := ok1 && ok2 && ok3 && err1 == nil && err2 == nil && err3 == nil
+	return pipeline.VersionedValue{Version: pipeline.Version{Epoch: e, Partition: p, Offset: o}, Value: value}, ok
+}

@@ -1,0 +1,66 @@
+package state
+
+// What a deployment remembers of itself.
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tocsin/pipeline"
+)
+
+// ErrShards says that the configuration and Redis differ in the number of shards: everything would be looked for at the wrong place.
+var ErrShards = errors.New("another number of shards")
+
+// Start remembers now as the first start, with the number of shards and a new epoch, if Redis is empty; else it reads what the first start
+// wrote. It fails with [ErrShards] if the configured number of shards is another one. Times are kept in milliseconds.
+func (s *Store) Start(ctx context.Context, now time.Time) (pipeline.Meta, error) {
+	const op = "start"
+	answer, err := s.runOne(ctx, op, startScript, []string{s.keys.meta()}, now.UnixMilli(), s.keys.shards, rand.Text())
+	if err != nil {
+		return pipeline.Meta{}, err
+	}
+	values, err := answer.StringSlice()
+	if err != nil || len(values) != 3 {
+		return pipeline.Meta{}, s.fail(op, errUnreadable)
+	}
+	meta, err := s.parseMeta(op, values[0], values[1], values[2])
+	if err != nil {
+		return pipeline.Meta{}, err
+	}
+	if meta.Shards != int(s.keys.shards) {
+		return meta, fmt.Errorf("redis.shards: the configuration says %d, but what is in Redis was written with %d: %w: set redis.shards to %d (it can be changed only with an empty Redis or another redis.key_prefix)",
+			s.keys.shards, meta.Shards, ErrShards, meta.Shards)
+	}
+	return meta, nil
+}
+
+// Meta reads what [Store.Start] remembered; false if it was never called, or if Redis has lost its contents since.
+func (s *Store) Meta(ctx context.Context) (pipeline.Meta, bool, error) {
+	const op = "read meta"
+	answers, err := s.ask(ctx, op, 1, func(pipe redis.Pipeliner, _ int) { pipe.HGetAll(ctx, s.keys.meta()) })
+	if err != nil {
+		return pipeline.Meta{}, false, err
+	}
+	saved := answers[0].(*redis.MapStringStringCmd).Val()
+	if len(saved) == 0 {
+		return pipeline.Meta{}, false, nil
+	}
+	meta, err := s.parseMeta(op, saved["first_start"], saved["shards"], saved["epoch"])
+	return meta, err == nil, err
+}
+
+func (s *Store) parseMeta(op, first, shards, epoch string) (pipeline.Meta, error) {
+	ms, err1 := strconv.ParseInt(first, 10, 64)
+	n, err2 := strconv.Atoi(shards)
+	if err1 != nil || err2 != nil || epoch == "" {
+		return pipeline.Meta{}, s.fail(op, errUnreadable)
+	}
+	return pipeline.Meta{FirstStart: time.UnixMilli(ms).UTC(), Shards: n, Epoch: epoch}, nil
+}

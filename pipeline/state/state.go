@@ -1,0 +1,187 @@
+// Package state keeps in Redis what the stages must not forget: accounts (rulesets, pushers, ignore lists), rooms and what users have unread. It is the
+// only package that knows Redis, and answers the questions of package pipeline: [pipeline.AccountStore], [pipeline.RoomStore], [pipeline.CountStore].
+//
+// # How it keeps its promises
+//
+// Every write can be made again. A script compares before it writes: an account field its version, a room its revision, a count the bytes that it was
+// computed from. So a write whose answer was lost is simply sent again, an old owner that wakes up changes nothing, and two owners who write at once lose
+// nothing. There is no lock, and no blind increment.
+//
+// Every error says that nothing is lost and the call can be made again; it names the server and what to do, and never a user, a room or a pushkey.
+// The one answer that is not a failure is [pipeline.ErrStale].
+//
+// # How it is fast
+//
+// An unpipelined call costs 25 times as much as a pipelined one, so every method takes many users, and a script does up to a hundred of them in one call. What
+// one script touches must live in one slot of a Redis Cluster: each user and room belongs to a shard, whose number is the hash tag of its keys, {s17}.
+// The number of shards is fixed at the first start (see [Store.Start]). On a single server all keys are in reach, and scripts take users of all shards.
+//
+// Keys.go has the table of all keys; each script is a file in lua/, headed by what it takes and returns. The scripts use redis.call and Lua's own libraries
+// alone, so that they run on an embedded server, too.
+package state
+
+// The connection, and how every question goes through it.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"tocsin/pipeline"
+)
+
+var (
+	_ pipeline.AccountStore = (*Store)(nil)
+	_ pipeline.RoomStore    = (*Store)(nil)
+	_ pipeline.CountStore   = (*Store)(nil)
+)
+
+// Store is a connection to Redis. All methods are safe for concurrent use. Call [Store.Start] before anything is read or written: it makes sure that
+// the keys are spread as they were when they were written.
+type Store struct {
+	client  redis.UniversalClient
+	mode    string
+	server  string // as errors name it
+	keys    keys
+	timeout time.Duration
+	log     *slog.Logger
+}
+
+// Open makes a Store. It does not connect: the first call does. It fails if the configuration can't be right or a file of it can't be read.
+func Open(cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	dial, err := dialer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// What matters comes back as an error; the driver's own lines go to standard error, past our log, and nobody has looked for keys in them.
+	redis.SetLogger(&logging.VoidLogger{})
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{
+		client:  redis.NewUniversalClient(options(cfg, dial)),
+		mode:    cfg.Mode,
+		server:  describe(cfg),
+		keys:    newKeys(cfg),
+		timeout: cfg.Timeout,
+		log:     log,
+	}, nil
+}
+
+// options is the configuration in the driver's words.
+func options(cfg Config, dial dialFunc) *redis.UniversalOptions {
+	return &redis.UniversalOptions{
+		Addrs:            cfg.Addresses,
+		IsClusterMode:    cfg.Mode == Cluster,
+		MasterName:       cfg.Sentinel.Master,
+		SentinelUsername: cfg.Sentinel.Username,
+		SentinelPassword: cfg.Sentinel.Password.Reveal(),
+		Username:         cfg.Username,
+		Password:         cfg.Password.Reveal(),
+		DB:               cfg.DB,
+		Dialer:           dial,
+		DialTimeout:      cfg.Timeout,
+		DialerRetries:    1, // the stages call again, and want to know at once why it fails
+		ReadTimeout:      cfg.Timeout,
+		WriteTimeout:     cfg.Timeout,
+		PoolTimeout:      cfg.Timeout,
+		PoolSize:         cfg.PoolSize,
+		PipelinePoolSize: -1, // nearly all is pipelined: one pool for all
+		ReadBufferSize:   64 << 10,
+		WriteBufferSize:  64 << 10,
+
+		ContextTimeoutEnabled:    true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+}
+
+// describe names the server for people.
+func describe(cfg Config) string {
+	where := strings.Join(cfg.Addresses, ",")
+	switch cfg.Mode {
+	case Sentinel:
+		return fmt.Sprintf("%s by sentinels %s", cfg.Sentinel.Master, where)
+	case Cluster:
+		return "cluster " + where
+	default:
+		return where
+	}
+}
+
+// Close ends all connections. Calls that still run fail.
+func (s *Store) Close() error { return s.client.Close() }
+
+// Ping asks every master whether it is there and serves.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	err := s.eachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		return master.Ping(ctx).Err()
+	})
+	if err == nil {
+		err = s.client.Exists(ctx, s.keys.meta()).Err() // a cluster that is down answers pings
+	}
+	return s.fail("ping", err)
+}
+
+// eachMaster calls fn for each server that takes writes, side by side in a cluster.
+func (s *Store) eachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error {
+	switch client := s.client.(type) {
+	case *redis.ClusterClient:
+		return client.ForEachMaster(ctx, fn)
+	case *redis.Client:
+		return fn(ctx, client)
+	default:
+		return fmt.Errorf("unknown client %T", client)
+	}
+}
+
+// maxPipeline is how many commands travel together. More gain nothing, and hold up whoever waits behind them.
+const maxPipeline = 1000
+
+// ask sends n commands, many at a time, and returns their answers in order. An answer of nil is not an error.
+func (s *Store) ask(ctx context.Context, op string, n int, queue func(pipe redis.Pipeliner, i int)) ([]redis.Cmder, error) {
+	answers := make([]redis.Cmder, 0, n)
+	for from := 0; from < n; from += maxPipeline {
+		part, err := s.exec(ctx, func(pipe redis.Pipeliner) {
+			for i := from; i < min(n, from+maxPipeline); i++ {
+				queue(pipe, i)
+			}
+		})
+		if err != nil {
+			return nil, s.fail(op, err)
+		}
+		for _, answer := range part {
+			if err := answer.Err(); err != nil && !errors.Is(err, redis.Nil) {
+				return nil, s.fail(op, err)
+			}
+		}
+		answers = append(answers, part...)
+	}
+	return answers, nil
+}
+
+// exec is one round trip with its deadline. What went wrong with one command stands in its answer; an error is returned only if there are no answers.
+func (s *Store) exec(ctx context.Context, queue func(redis.Pipeliner)) ([]redis.Cmder, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	pipe := s.client.Pipeline()
+	queue(pipe)
+	want := pipe.Len()
+	answers, err := pipe.Exec(ctx)
+	if len(answers) == want {
+		return answers, nil
+	}
+	return nil, errors.Join(err, fmt.Errorf("%d of %d commands were answered", len(answers), want))
+}
