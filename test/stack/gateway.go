@@ -1,0 +1,200 @@
+package stack
+
+// The embedded push gateway: it answers as it is told, and shows what it received.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Request is one request that the gateway received, and what became of it.
+type Request struct {
+	URL    string // as the client asked for it, with scheme and host; see [Gateway.Dial]
+	Method string
+	Header http.Header
+	Body   []byte
+	Status int // as answered; 0 if the client had gone before the answer
+}
+
+// Answer is what the gateway answers to the next Times requests, whatever they carry.
+type Answer struct {
+	Status   int               // 0: 200
+	Rejected []string          // pushkeys to be listed as rejected
+	Header   map[string]string // of the answer, such as Retry-After
+	Delay    time.Duration     // how long it takes to answer
+	Times    int               // how many requests; 0: one
+}
+
+// Gateway is a push gateway (Push Gateway API, POST /_matrix/push/v1/notify) on a loopback address. By [Gateway.Dial] it stands for every gateway of the world.
+// It answers 200 with nothing rejected unless [Gateway.Script] says otherwise. It is safe for concurrent use.
+type Gateway struct {
+	server   *http.Server
+	listener net.Listener
+	served   chan error
+	observe  func(Request)
+
+	mu      sync.Mutex // guards what follows
+	script  []Answer
+	dialled map[string]string // by the client's own address: the address that it wanted to reach
+
+	observing sync.Mutex // observe is called by one request at a time
+}
+
+// StartGateway starts a gateway on address ("" is a free port of the loopback interface). observe is told of each request when it is
+// answered, one after another; the answer goes out afterwards.
+func StartGateway(address string, observe func(Request)) (*Gateway, error) {
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("embedded push gateway: %w", err)
+	}
+	g := &Gateway{listener: listener, served: make(chan error, 1), observe: observe, dialled: map[string]string{}}
+	g.server = &http.Server{Handler: http.HandlerFunc(g.handle), ReadHeaderTimeout: 10 * time.Second, ConnState: g.forget}
+	go func() { g.served <- g.server.Serve(listener) }()
+	return g, nil
+}
+
+// Address is the host and port that it listens on.
+func (g *Gateway) Address() string { return g.listener.Addr().String() }
+
+// Script queues answers behind those that are waiting already.
+func (g *Gateway) Script(answers ...Answer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, a := range answers {
+		a.Times = max(a.Times, 1)
+		g.script = append(g.script, a)
+	}
+}
+
+// Dial connects to the gateway in place of any address. The gateway remembers the address, so that [Request.URL] is the one that was asked for; a
+// connection to port 80 speaks for http, to any other for https.
+func (g *Gateway) Dial(ctx context.Context, _, address string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", g.Address())
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.dialled[conn.LocalAddr().String()] = address
+	return conn, nil
+}
+
+// Close stops the gateway: at once, whatever it is still answering.
+func (g *Gateway) Close() error {
+	err := g.server.Close()
+	if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// next takes the answer for one request off the script.
+func (g *Gateway) next() Answer {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.script) == 0 {
+		return Answer{}
+	}
+	answer := g.script[0]
+	if g.script[0].Times--; g.script[0].Times == 0 {
+		g.script = g.script[1:]
+	}
+	return answer
+}
+
+// handle answers one request.
+func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client went away in the middle of its request: there is nothing to show or to answer
+	}
+	answer := g.next()
+	request := Request{URL: g.url(r), Method: r.Method, Header: r.Header, Body: body}
+	if wait(r.Context(), answer.Delay) == nil {
+		request.Status = answer.Status
+		if request.Status == 0 {
+			request.Status = http.StatusOK
+		}
+	}
+	g.tell(request)
+	if request.Status != 0 {
+		g.reply(w, request.Status, answer)
+	}
+}
+
+func (g *Gateway) tell(r Request) {
+	if g.observe == nil {
+		return
+	}
+	g.observing.Lock()
+	defer g.observing.Unlock()
+	g.observe(r)
+}
+
+// reply writes the answer as the specification words it.
+func (g *Gateway) reply(w http.ResponseWriter, status int, answer Answer) {
+	for name, value := range answer.Header {
+		w.Header().Set(name, value)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	reply := any(struct {
+		Rejected []string `json:"rejected"`
+	}{answer.Rejected})
+	if status >= 300 && answer.Rejected == nil {
+		reply = struct {
+			Code  string `json:"errcode"`
+			Error string `json:"error"`
+		}{"M_UNKNOWN", http.StatusText(status)}
+	}
+	_ = json.MarshalWrite(w, reply) // the client may have gone meanwhile
+}
+
+// url is what the client asked for.
+func (g *Gateway) url(r *http.Request) string {
+	g.mu.Lock()
+	address, ok := g.dialled[r.RemoteAddr]
+	g.mu.Unlock()
+	scheme := "https"
+	if _, port, err := net.SplitHostPort(address); !ok || err == nil && port == "80" {
+		scheme = "http"
+	}
+	return scheme + "://" + r.Host + r.RequestURI
+}
+
+// forget drops what was remembered of a connection that has ended: its address will be used again.
+func (g *Gateway) forget(conn net.Conn, state http.ConnState) {
+	if state != http.StateClosed && state != http.StateHijacked {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.dialled, conn.RemoteAddr().String())
+}
+
+// wait sleeps, but not longer than ctx.
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,113 @@
+package stack
+
+// The servers as a test takes them: embedded ones, or the real ones that the environment names.
+
+import (
+	"crypto/rand"
+	"os"
+	"strings"
+	"sync"
+)
+
+// The variables that name real servers for the tests, as test/servers/up prints them: addresses separated by commas.
+const (
+	KafkaVariable = "TOCSIN_TEST_KAFKA"
+	RedisVariable = "TOCSIN_TEST_REDIS"
+)
+
+// TB is the part of [testing.TB] that is used here; package testing itself stays out of the programs that start these servers.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+}
+
+// KafkaServers is a Kafka for one test.
+type KafkaServers struct {
+	Brokers  []string
+	Prefix   string  // for the names of topics and groups: nobody else uses it
+	Embedded *Broker // nil: a real Kafka
+}
+
+// Kafka gives a test its Kafka: the one that TOCSIN_TEST_KAFKA names, or an embedded broker of its own.
+func Kafka(t TB) KafkaServers {
+	t.Helper()
+	prefix := "t" + strings.ToLower(rand.Text()[:10]) + "."
+	if brokers := addresses(KafkaVariable); len(brokers) > 0 {
+		return KafkaServers{Brokers: brokers, Prefix: prefix}
+	}
+	broker, err := StartBroker(BrokerOptions{})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(broker.Close)
+	return KafkaServers{Brokers: []string{broker.Address()}, Prefix: prefix, Embedded: broker}
+}
+
+// RedisServers is a Redis for one test.
+type RedisServers struct {
+	Addresses []string
+	Prefix    string       // for keys: nobody else uses it
+	Embedded  *RedisServer // nil: a real Redis
+}
+
+// Redis gives a test its Redis: the one that TOCSIN_TEST_REDIS names, or an embedded one of its own.
+func Redis(t TB) RedisServers {
+	t.Helper()
+	prefix := "t" + strings.ToLower(rand.Text()[:10]) + ":"
+	if real := addresses(RedisVariable); len(real) > 0 {
+		return RedisServers{Addresses: real, Prefix: prefix}
+	}
+	server, err := StartRedis("")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(server.Close)
+	return RedisServers{Addresses: []string{server.Address()}, Prefix: prefix, Embedded: server}
+}
+
+// RecordingGateway is a gateway that keeps what it received.
+type RecordingGateway struct {
+	*Gateway
+	mu       sync.Mutex
+	requests []Request
+}
+
+// Gateways gives a test a push gateway.
+func Gateways(t TB) *RecordingGateway {
+	t.Helper()
+	recording := &RecordingGateway{}
+	gateway, err := StartGateway("", func(r Request) {
+		recording.mu.Lock()
+		defer recording.mu.Unlock()
+		recording.requests = append(recording.requests, r)
+	})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	recording.Gateway = gateway
+	t.Cleanup(func() {
+		if err := gateway.Close(); err != nil {
+			t.Fatalf("embedded push gateway: %v", err)
+		}
+	})
+	return recording
+}
+
+// Requests is what the gateway has answered so far, in that order.
+func (g *RecordingGateway) Requests() []Request {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]Request(nil), g.requests...)
+}
+
+// addresses reads a comma-separated list from the environment; blank entries are left out.
+func addresses(variable string) []string {
+	var list []string
+	for address := range strings.SplitSeq(os.Getenv(variable), ",") {
+		if address = strings.TrimSpace(address); address != "" {
+			list = append(list, address)
+		}
+	}
+	return list
+}
