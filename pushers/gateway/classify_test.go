@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"tocsin/pushers"
+)
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	reply := func(status int, body string) attempt { return attempt{status: status, body: []byte(body)} }
+	asking := func(status int, retryAfter string) attempt {
+		return attempt{status: status, header: http.Header{"Retry-After": {retryAfter}}}
+	}
+	outcome := func(verdict pushers.Verdict, reason string, status int) pushers.Outcome {
+		return pushers.Outcome{Verdict: verdict, Reason: reason, Status: status}
+	}
+	after := func(o pushers.Outcome, wait time.Duration, tries int) pushers.Outcome {
+		o.RetryAfter, o.Tries = wait, tries
+		return o
+	}
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	write := &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}
+	reset := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	type row struct {
+		name string
+		in   attempt
+		want pushers.Outcome
+	}
+	rows := []row{
+		// 2xx: taken, whatever the reply looks like; only a list with our pushkey means more.
+		{"accepted", reply(200, `{"rejected":[]}`), outcome(pushers.Delivered, "accepted", 200)},
+		{"accepted without a list", reply(200, `{}`), outcome(pushers.Delivered, "accepted", 200)},
+		{"accepted with a list of null", reply(200, `{"rejected":null}`), outcome(pushers.Delivered, "accepted", 200)},
+		{"accepted with more in it", reply(202, `{"rejected":[],"x":1}`), outcome(pushers.Delivered, "accepted", 202)},
+		{"rejected", reply(200, `{"rejected":["key"]}`), outcome(pushers.Gone, "rejected", 200)},
+		{"rejected among others", reply(200, `{"rejected":["other","key"]}`), outcome(pushers.Gone, "rejected", 200)},
+		{"others rejected", reply(200, `{"rejected":["other","KEY","key "]}`), outcome(pushers.Delivered, "others_rejected", 200)},
+		{"no JSON", reply(200, `<html>`), outcome(pushers.Delivered, "unreadable_reply", 200)},
+		{"no object", reply(200, `["key"]`), outcome(pushers.Delivered, "unreadable_reply", 200)},
+		{"no reply", reply(204, ``), outcome(pushers.Delivered, "unreadable_reply", 204)},
+		{"a list of something else", reply(200, `{"rejected":[1,"key"]}`), outcome(pushers.Delivered, "unreadable_reply", 200)},
+		{"two lists", reply(200, `{"rejected":[],"rejected":["key"]}`), outcome(pushers.Delivered, "unreadable_reply", 200)},
+		{"no UTF-8", reply(200, "{\"rejected\":[\"\xff\"]}"), outcome(pushers.Delivered, "unreadable_reply", 200)},
+		{"too long a reply", attempt{status: 200, body: []byte(`{"rejected":["key"]}`), bodyErr: errors.New("too long")}, outcome(pushers.Delivered, "unreadable_reply", 200)},
+		// The gateway wishes, within an hour.
+		{"seconds", asking(503, "120"), after(outcome(pushers.Retry, "http_503", 503), 2*time.Minute, 0)},
+		{"a date", asking(429, "Sun, 22 Nov 2026 12:00:30 GMT"), after(outcome(pushers.Retry, "http_429", 429), 30*time.Second, 0)},
+		{"a date of the old form", asking(429, "Sunday, 22-Nov-26 12:00:30 GMT"), after(outcome(pushers.Retry, "http_429", 429), 30*time.Second, 0)},
+		{"a date that is past", asking(429, "Sun, 22 Nov 2026 11:00:00 GMT"), outcome(pushers.Retry, "http_429", 429)},
+		{"a far date", asking(429, "Sun, 22 Nov 2099 11:00:00 GMT"), after(outcome(pushers.Retry, "http_429", 429), time.Hour, 0)},
+		{"many seconds", asking(429, "86400"), after(outcome(pushers.Retry, "http_429", 429), time.Hour, 0)},
+		{"more seconds than there are", asking(429, "99999999999999999999"), after(outcome(pushers.Retry, "http_429", 429), time.Hour, 0)},
+		{"no seconds", asking(429, "0"), outcome(pushers.Retry, "http_429", 429)},
+		{"negative seconds", asking(429, "-5"), outcome(pushers.Retry, "http_429", 429)},
+		{"half seconds", asking(429, "1.5"), outcome(pushers.Retry, "http_429", 429)},
+		{"words", asking(429, "soon"), outcome(pushers.Retry, "http_429", 429)},
+		{"with a refusal of the notification", asking(400, "30"), after(outcome(pushers.Drop, "http_400", 400), 30*time.Second, 3)},
+		{"with a locked door", asking(403, "30"), after(outcome(pushers.Misconfigured, "http_403", 403), time.Hour, 3)},
+		// No answer: did it leave?
+		{"no such host", attempt{err: dial(&net.DNSError{Err: "no such host", IsNotFound: true})}, outcome(pushers.Retry, "dns", 0)},
+		{"name server away", attempt{err: dial(&net.DNSError{Err: "i/o timeout", IsTimeout: true})}, outcome(pushers.Retry, "dns", 0)},
+		{"connection refused", attempt{err: dial(syscall.ECONNREFUSED)}, outcome(pushers.Retry, "connect", 0)},
+		{"no connection in time", attempt{err: context.DeadlineExceeded}, outcome(pushers.Retry, "connect", 0)},
+		{"certificate", attempt{err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, outcome(pushers.Retry, "tls", 0)},
+		{"no TLS", attempt{err: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, outcome(pushers.Retry, "tls", 0)},
+		{"TLS alert", attempt{err: &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}}, outcome(pushers.Retry, "tls", 0)},
+		{"broke while it was written", attempt{err: fmt.Errorf("transport: %w", write), sent: true}, outcome(pushers.Retry, "connect", 0)},
+		{"timeout after it left", attempt{err: context.DeadlineExceeded, sent: true}, outcome(pushers.Uncertain, "timeout", 0)},
+		{"timeout of the socket", attempt{err: os.ErrDeadlineExceeded, sent: true}, outcome(pushers.Uncertain, "timeout", 0)},
+		{"timeout on a used connection", attempt{err: context.DeadlineExceeded, sent: true, reused: true}, outcome(pushers.Uncertain, "timeout", 0)},
+		{"stopped after it left", attempt{err: context.Canceled, sent: true}, outcome(pushers.Uncertain, "timeout", 0)},
+		{"reset after it left", attempt{err: reset, sent: true}, outcome(pushers.Uncertain, "no_answer", 0)},
+		{"closed after it left", attempt{err: io.EOF, sent: true}, outcome(pushers.Uncertain, "no_answer", 0)},
+		{"used connection reset", attempt{err: reset, sent: true, reused: true}, outcome(pushers.Retry, "stale_connection", 0)},
+		{"used connection closed", attempt{err: io.EOF, sent: true, reused: true}, outcome(pushers.Retry, "stale_connection", 0)},
+		{"answer breaks off", attempt{err: io.ErrUnexpectedEOF, sent: true, reused: true, began: true}, outcome(pushers.Uncertain, "no_answer", 0)},
+		// Our own rules.
+		{"address", attempt{err: dial(&refusal{reasonBlockedAddress, errors.New("10.0.0.1")})}, outcome(pushers.Drop, "blocked_address", 0)},
+		{"url", attempt{err: badURL("it names no host")}, outcome(pushers.Drop, "bad_url", 0)},
+	}
+	statuses := func(verdict pushers.Verdict, wait time.Duration, tries int, statuses ...int) {
+		for _, s := range statuses {
+			rows = append(rows, row{fmt.Sprint("status ", s), reply(s, "an error page"), after(outcome(verdict, fmt.Sprint("http_", s), s), wait, tries)})
+		}
+	}
+	statuses(pushers.Misconfigured, time.Hour, 0, 300, 301, 302, 303, 304, 307, 308)
+	statuses(pushers.Drop, 0, 3, 400, 402, 406, 409, 411, 415, 418, 422, 431, 451)
+	statuses(pushers.Misconfigured, time.Hour, 3, 401, 403, 404, 405, 410)
+	statuses(pushers.Retry, 0, 0, 408, 425, 429)
+	statuses(pushers.Drop, 0, 0, 413)
+	statuses(pushers.Retry, 0, 0, 500, 501, 502, 503, 504)
+	statuses(pushers.Retry, time.Hour, 0, 507)
+	rows = append(rows,
+		row{"unknown 3xx", reply(399, ""), after(outcome(pushers.Misconfigured, "http_3xx", 399), time.Hour, 0)},
+		row{"unknown 4xx", reply(499, ""), after(outcome(pushers.Drop, "http_4xx", 499), 0, 3)},
+		row{"unknown 5xx", reply(520, ""), outcome(pushers.Retry, "http_5xx", 520)},
+		row{"no class", reply(999, ""), outcome(pushers.Retry, "http_other", 999)},
+		row{"1xx", reply(101, ""), outcome(pushers.Retry, "http_101", 101)},
+	)
+	for _, tc := range rows {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			got := classify(tc.in, "key", now)
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(pushers.Outcome{}, "Cause")); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if plain := got.Verdict == pushers.Delivered || got.Verdict == pushers.Gone || got.Verdict == pushers.Retry && got.Status != 0; !plain && got.Cause == nil {
+				t.Error("no cause for the log")
+			}
+		})
+	}
+}
+
+// FuzzClassify holds that only a 2xx answer whose list has the pushkey costs a pusher its life, and that no wish is longer than an hour.
+func FuzzClassify(f *testing.F) {
+	f.Add(200, `{"rejected":["key"]}`, "")
+	f.Add(503, `{"rejected":["key"]}`, "120")
+	f.Add(429, ``, "Sun, 22 Nov 2026 12:00:30 GMT")
+	f.Fuzz(func(t *testing.T, status int, body, wish string) {
+		o := classify(attempt{status: status, body: []byte(body), header: http.Header{"Retry-After": {wish}}, err: io.EOF}, "key", now)
+		if o.Verdict == pushers.Gone && (status < 200 || status > 299) {
+			t.Errorf("status %d removes a pusher", status)
+		}
+		if o.RetryAfter < 0 || o.RetryAfter > time.Hour || o.Verdict == 0 || o.Reason == "" {
+			t.Errorf("got %+v", o)
+		}
+	})
+}

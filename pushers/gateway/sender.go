@@ -1,0 +1,184 @@
+// Package gateway tells Matrix push gateways of notifications: POST /_matrix/push/v1/notify of the Push Gateway API.
+//
+// The URL of a gateway comes from a user, so it is hostile until proven otherwise: [Config] says which are pushed to, and addresses are checked
+// when they are dialled. Replies are bounded in size and time, redirects are not followed, no proxy of the environment is used.
+//
+// A [Sender] makes one attempt and says what came of it as a [pushers.Outcome]; whether there is another one is not decided here. The way
+// of a notification through the package: target (may we?), [Body] (what to say), exchange (say it), classify (what the answer means).
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"tocsin/clock"
+	"tocsin/pushers"
+)
+
+// Config says whom to push to and how long to wait. The zero value is the strictest policy with the standard limits.
+type Config struct {
+	Path          string         // of the URL of a gateway; "": [StandardPath]; [AnyPath]: whatever it is
+	AllowHTTP     bool           // allow URLs without TLS, for closed networks
+	AllowNetworks []netip.Prefix // allow addresses that are not public, for gateways of one's own
+	Timeout       time.Duration  // of an attempt, from resolving the name to the last byte of the reply; 0: 10 s
+	Connections   int            // idle connections that are kept for each gateway: as many as there are requests at once; 0: 64
+	RootCAs       *x509.CertPool // authorities to trust; nil: the system's
+}
+
+// Options are what a Sender is embedded with. The zero value is the real world.
+type Options struct {
+	// Dial makes each connection, of https URLs too, which are then spoken to without TLS: what it returns may be a TLS connection already, or the end
+	// of a pipe. It stands in for the network as a whole, so the address policy is its own. nil dials the network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Wrap stands around each exchange and sees the request as it goes out; it may add headers. nil adds nothing.
+	Wrap func(http.RoundTripper) http.RoundTripper
+	// Clock is what a Retry-After that is a date is held against; nil is the machine's.
+	Clock clock.Clock
+}
+
+const (
+	maxReply       = 64 << 10
+	defaultTimeout = 10 * time.Second
+	defaultIdle    = 64
+	idleTimeout    = 90 * time.Second
+)
+
+// Sender sends notifications to the gateways of their pushers. It is safe for concurrent use, and bounds nothing but time: whoever calls it decides how
+// many requests there are at once.
+type Sender struct {
+	cfg       Config
+	clock     clock.Clock
+	transport *http.Transport
+	exchanges http.RoundTripper // transport, and what Options.Wrap put around it
+}
+
+// New makes a Sender. Close it when nobody sends any more.
+func New(cfg Config, opts Options) *Sender {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.Connections <= 0 {
+		cfg.Connections = defaultIdle
+	}
+	if opts.Clock == nil {
+		opts.Clock = clock.System{}
+	}
+	s := &Sender{cfg: cfg, clock: opts.Clock, transport: newTransport(cfg, opts)}
+	s.exchanges = s.transport
+	if opts.Wrap != nil {
+		s.exchanges = opts.Wrap(s.transport)
+	}
+	return s
+}
+
+// newTransport has no Proxy and follows no redirect. HTTP/1.1 costs less than HTTP/2 and tells exactly what has left.
+func newTransport(cfg Config, opts Options) *http.Transport {
+	var onlyHTTP1 http.Protocols
+	onlyHTTP1.SetHTTP1(true)
+	dialer := &net.Dialer{Timeout: cfg.Timeout, Control: newGuard(cfg.AllowNetworks).control}
+	t := &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
+		TLSHandshakeTimeout:    cfg.Timeout,
+		Protocols:              &onlyHTTP1,
+		MaxIdleConnsPerHost:    cfg.Connections,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxReply,
+		DisableCompression:     true, // a small reply may unpack to a huge one
+	}
+	if opts.Dial != nil {
+		t.DialContext, t.DialTLSContext = opts.Dial, opts.Dial
+	}
+	return t
+}
+
+// Close closes the idle connections.
+func (s *Sender) Close() { s.transport.CloseIdleConnections() }
+
+// Send makes one attempt to tell the gateway of n's pusher, and says what came of it. A notification that is too large for the gateway is sent
+// once more without its content, within the same attempt.
+func (s *Sender) Send(ctx context.Context, n pushers.Notification) pushers.Outcome {
+	to, err := s.cfg.target(n.Device.Pusher.URL)
+	if err != nil {
+		return classify(attempt{err: err}, "", time.Time{})
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	o := s.send(ctx, to, &n)
+	if o.Status == http.StatusRequestEntityTooLarge && n.Content != nil && n.Device.Pusher.Format != pushers.FormatEventIDOnly {
+		n.Content = nil
+		o = s.send(ctx, to, &n)
+	}
+	return o
+}
+
+func (s *Sender) send(ctx context.Context, to *url.URL, n *pushers.Notification) pushers.Outcome {
+	body, err := Body(n)
+	if err != nil {
+		return pushers.Outcome{Verdict: pushers.Drop, Reason: reasonBadNotification, Cause: err}
+	}
+	return classify(s.exchange(ctx, to, body), n.Device.Pusher.Pushkey.Reveal(), s.clock.Now())
+}
+
+// exchange makes one request and reads the reply to its end, so that the connection can be used again.
+func (s *Sender) exchange(ctx context.Context, to *url.URL, body []byte) attempt {
+	var progress progress
+	resp, err := s.exchanges.RoundTrip(newRequest(progress.trace(ctx), to, body))
+	a := attempt{err: err, sent: progress.sent.Load(), reused: progress.reused.Load(), began: progress.began.Load()}
+	if err != nil {
+		return a
+	}
+	defer resp.Body.Close()
+	a.status, a.header = resp.StatusCode, resp.Header
+	a.body, a.bodyErr = io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
+	if len(a.body) > maxReply {
+		a.bodyErr = fmt.Errorf("the reply is longer than %d bytes", maxReply)
+	}
+	return a
+}
+
+func newRequest(ctx context.Context, to *url.URL, body []byte) *http.Request {
+	newBody := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	reader, _ := newBody()
+	return (&http.Request{
+		Method: http.MethodPost,
+		URL:    to,
+		Header: http.Header{
+			"Content-Type": {"application/json"},
+			"Accept":       {"application/json"},
+			"User-Agent":   {"tocsin"},
+		},
+		Body:          reader,
+		GetBody:       newBody, // for a connection that turns out to be closed before the first byte is written
+		ContentLength: int64(len(body)),
+	}).WithContext(ctx)
+}
+
+// progress is how far a request came. The transport reports it from goroutines of its own.
+type progress struct{ sent, reused, began atomic.Bool }
+
+func (p *progress) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(conn httptrace.GotConnInfo) {
+			p.reused.Store(conn.Reused)
+			p.sent.Store(false) // a request starts anew on each connection that it is given
+		},
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				p.sent.Store(true)
+			}
+		},
+		GotFirstResponseByte: func() { p.began.Store(true) },
+	})
+}
