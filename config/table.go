@@ -1,0 +1,68 @@
+package config
+
+// The table of all keys, for the README.
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"time"
+)
+
+
+func writeTable(w io.Writer, s *schema) error {
+	var b strings.Builder
+	b.WriteString("| Key | Default | Environment | Meaning |\n|---|---|---|---|\n")
+	for _, k := range s.keys {
+		if k.isFile() { // told in the line of the secret
+			continue
+		}
+		doc := k.doc
+		if k.secret {
+			doc += fmt.Sprintf("; or the name of a file that holds it: `%s_file`, `%s`", lastName(k.path), variable(k.path+"_file"))
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", k.path, code(show(k.value)), variable(k.path), strings.ReplaceAll(doc, "|", `\|`))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+// show is a value as it is written in the environment.
+func show(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.Slice:
+		var parts []string
+		for i := range v.Len() {
+			parts = append(parts, show(v.Index(i)))
+		}
+		return strings.Join(parts, ",")
+	case reflect.Map:
+		if v.Len() == 0 {
+			return ""
+		}
+	}
+	if d, ok := v.Interface().(time.Duration); ok {
+		return showDuration(d)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// showDuration writes 5m where [time.Duration] writes 5m0s.
+func showDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
