@@ -6,7 +6,7 @@
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # for the scripts that source this file
-tmp=${TMPDIR:-/tmp} user=tester password=tester-secret patience=${SERVERS_UP_TIMEOUT:-60}
+tmp=${TMPDIR:-/tmp} user=tester password=tester-secret patience=${SERVERS_UP_TIMEOUT:-120}
 dir=$tmp/tocsin-servers-$(id -u)
 cache=${SERVERS_CACHE:-${XDG_CACHE_HOME:-${HOME:-$tmp}/.cache}/tocsin-servers}
 
