@@ -78,7 +78,7 @@ func (c Config) Validate() error {
 	for _, address := range c.Addresses {
 		fault(isHostPort(address), "addresses: %q is not host:port", address)
 	}
-	fault(c.Username == "" || c.Password != "", "password: is needed with a username")
+	fault(c.Username == "" || !c.Password.IsZero(), "password: is needed with a username")
 	fault(c.DB >= 0, "db: must not be negative")
 	fault(c.Mode != Cluster || c.DB == 0, "db: a cluster has only database 0, not %d", c.DB)
 	if err := c.TLS.Validate(); err != nil {
@@ -88,7 +88,7 @@ func (c Config) Validate() error {
 	}
 	fault(c.Mode != Sentinel || c.Sentinel.Master != "", "sentinel.master: is needed with mode sentinel")
 	fault(c.Mode == Sentinel || c.Sentinel == SentinelConfig{}, "sentinel: is only for mode sentinel")
-	fault(c.Sentinel.Username == "" || c.Sentinel.Password != "", "sentinel.password: is needed with a username")
+	fault(c.Sentinel.Username == "" || !c.Sentinel.Password.IsZero(), "sentinel.password: is needed with a username")
 	fault(c.KeyPrefix != "" && !strings.ContainsAny(c.KeyPrefix, "{}* \t\r\n"), "key_prefix: %q must not be empty and hold no braces, stars or spaces", c.KeyPrefix)
 	fault(c.Shards >= 1 && c.Shards <= maxShards, "shards: must be 1 to %d, not %d", maxShards, c.Shards)
 	fault(c.PoolSize >= 1, "pool_size: must be at least 1, not %d", c.PoolSize)
