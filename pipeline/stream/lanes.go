@@ -1,0 +1,216 @@
+package stream
+
+// Lanes: tasks of one lane one after another, those of different lanes side by side.
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// lanes runs tasks by a bounded number of workers. It outlives the generations of its consumer: a lane that an earlier generation still works in
+// does not begin for the next one. It is safe for concurrent use.
+type lanes struct {
+	do     func(ctx context.Context, lane string, tasks []Task) error
+	most   int // workers
+	report *complaint
+
+	mu      sync.Mutex
+	byName  map[string]*lane
+	ready   []*lane // lanes that have work and no worker, in the order to be served
+	workers int
+	closed  bool
+	wg      sync.WaitGroup
+}
+
+// lane is a queue of jobs. It exists while it has any.
+type lane struct {
+	name    string
+	queue   []job
+	running int         // jobs at the front of the queue that a worker has
+	again   int         // jobs at the front of the queue that failed, to be tried again together
+	parked  *time.Timer // until they are tried again
+	pauses  *backoff.ExponentialBackOff
+}
+
+// job is a task in its lane.
+type job struct {
+	task  Task
+	entry *entry
+	mark  *watermark // that the entry is of
+	part  *partition
+}
+
+// Do gets so many tasks at once at most.
+const maxTasks = 100
+
+func newLanes(workers int, report *complaint, do func(context.Context, string, []Task) error) *lanes {
+	return &lanes{do: do, most: max(workers, 1), report: report, byName: map[string]*lane{}}
+}
+
+// submit queues jobs, all of one partition. Those of a partition that is given up are dropped.
+func (l *lanes) submit(jobs []job) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, j := range jobs {
+		if l.closed || j.part.givenUp || j.part.halted {
+			return
+		}
+		ln := l.byName[j.task.Lane]
+		if ln == nil {
+			ln = &lane{name: j.task.Lane}
+			l.byName[ln.name] = ln
+			l.enqueue(ln)
+		}
+		ln.queue = append(ln.queue, j)
+	}
+}
+
+// enqueue serves a lane as soon as a worker is free. l.mu is held.
+func (l *lanes) enqueue(ln *lane) {
+	if l.closed {
+		return
+	}
+	l.ready = append(l.ready, ln)
+	if l.workers < l.most {
+		l.workers++
+		l.wg.Go(l.work)
+	}
+}
+
+// work serves ready lanes until there is none.
+func (l *lanes) work() {
+	for {
+		ln, jobs := l.next()
+		if ln == nil {
+			return
+		}
+		tasks := make([]Task, len(jobs))
+		for i, j := range jobs {
+			tasks[i] = j.task
+		}
+		part := jobs[0].part
+		err := l.do(part.handling, ln.name, tasks)
+		l.settle(ln, part, jobs, err)
+		part.running.Done()
+	}
+}
+
+// next hands the front of a ready lane to a worker: as many jobs as there are of one partition.
+func (l *lanes) next() (*lane, []job) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.ready) > 0 {
+		ln := l.ready[0]
+		l.ready[0] = nil
+		l.ready = l.ready[1:]
+		if len(ln.queue) == 0 { // all its work was dropped
+			delete(l.byName, ln.name)
+			continue
+		}
+		part, n := ln.queue[0].part, 1
+		for n < len(ln.queue) && n < maxTasks && ln.queue[n].part == part && (ln.again == 0 || n < ln.again) {
+			n++
+		}
+		ln.running = n
+		part.running.Add(1)
+		return ln, ln.queue[:n:n]
+	}
+	l.workers--
+	return nil, nil
+}
+
+// settle takes jobs off their lane that are done, or parks the lane to try them again.
+func (l *lanes) settle(ln *lane, part *partition, jobs []job, err error) {
+	if err == nil {
+		for _, j := range jobs {
+			j.mark.finish(j.entry)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln.running = 0
+	switch {
+	case err == nil:
+		ln.queue = ln.queue[len(jobs):]
+		ln.again, ln.pauses = 0, nil
+	case errors.Is(err, ErrStop):
+		part.stop(err)
+		part.halted = true
+		ln.drop(part) // what follows in this lane must not overtake; other lanes go on
+	case part.givenUp || part.handling.Err() != nil:
+		ln.drop(part) // not done: the partition's next owner does them
+	default:
+		l.report.of(err)
+		ln.again = len(jobs)
+		if ln.pauses == nil {
+			ln.pauses = newPauses()
+		}
+		ln.parked = time.AfterFunc(ln.pauses.NextBackOff(), func() { l.unpark(ln) })
+		return
+	}
+	if len(ln.queue) == 0 {
+		delete(l.byName, ln.name)
+		return
+	}
+	l.enqueue(ln)
+}
+
+// drop takes all of a partition off the lane.
+func (ln *lane) drop(part *partition) {
+	ln.queue = slices.DeleteFunc(slices.Clone(ln.queue), func(j job) bool { return j.part == part })
+	ln.again, ln.pauses = 0, nil
+}
+
+// unpark serves a lane again whose pause is over.
+func (l *lanes) unpark(ln *lane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ln.parked != nil && !l.closed {
+		ln.parked = nil
+		l.enqueue(ln)
+	}
+}
+
+// giveUp drops what has not begun of partitions. What runs goes on: wait for partition.running.
+func (l *lanes) giveUp(parts ...*partition) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range parts {
+		p.givenUp = true
+	}
+	for _, ln := range l.byName {
+		kept := ln.queue[:ln.running:ln.running]
+		for i, j := range ln.queue[ln.running:] {
+			if !j.part.givenUp {
+				kept = append(kept, j)
+			} else if ln.running == 0 && i < ln.again {
+				ln.again, ln.pauses = 0, nil
+			}
+		}
+		ln.queue = kept
+		if ln.parked != nil && ln.again == 0 {
+			ln.parked.Stop()
+			ln.parked = nil
+			l.enqueue(ln)
+		}
+	}
+}
+
+// close drops everything and waits for what runs.
+func (l *lanes) close() {
+	l.mu.Lock()
+	l.closed, l.ready = true, nil
+	for _, ln := range l.byName {
+		if ln.parked != nil {
+			ln.parked.Stop()
+			ln.parked = nil
+		}
+	}
+	l.mu.Unlock()
+	l.wg.Wait()
+}
