@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -79,9 +78,6 @@ func classify(a attempt, pushkey string, now time.Time) pushers.Outcome {
 		o.RetryAfter = slowly
 	case s >= 400 && s < 500: // 400, 422: this notification is not understood
 		o.Verdict, o.Tries = pushers.Drop, fewTries
-	}
-	if o.Verdict != pushers.Retry {
-		o.Cause = fmt.Errorf("the gateway answered %d %s", a.status, http.StatusText(a.status))
 	}
 	return o
 }

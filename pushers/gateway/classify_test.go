@@ -121,8 +121,8 @@ func TestClassify(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(pushers.Outcome{}, "Cause")); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
-			if plain := got.Verdict == pushers.Delivered || got.Verdict == pushers.Gone || got.Verdict == pushers.Retry && got.Status != 0; !plain && got.Cause == nil {
-				t.Error("no cause for the log")
+			if unexplained := got.Status == 0 || got.Reason == "unreadable_reply"; unexplained != (got.Cause != nil) {
+				t.Errorf("the cause for the log is %v", got.Cause)
 			}
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"syscall"
 
 	"code.dny.dev/ssrf"
@@ -83,19 +82,4 @@ func (g guard) control(network, address string, conn syscall.RawConn) error {
 		return &refusal{reasonBlockedAddress, fmt.Errorf("address refused: %w (delivery.allow_cidrs allows networks)", err)}
 	}
 	return nil
-}
-
-// ParseNetworks reads the networks of an allow list, such as "10.1.0.0/16" or "fd00::/8". The error names each one that is none.
-func ParseNetworks(cidrs []string) ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	var errs []error
-	for _, cidr := range cidrs {
-		prefix, err := netip.ParsePrefix(cidr)
-		if err != nil || prefix.Addr().Is4In6() {
-			errs = append(errs, fmt.Errorf("%q is not a network such as 10.1.0.0/16 or fd00::/8", cidr))
-			continue
-		}
-		networks = append(networks, prefix.Masked())
-	}
-	return slices.Clip(networks), errors.Join(errs...)
 }

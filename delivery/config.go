@@ -1,0 +1,116 @@
+package delivery
+
+// What an operator can set of deliveries.
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Config is section `delivery`.
+type Config struct {
+	PushFrom              PushFrom       `yaml:"push_from" doc:"what is pushed at the first start: events from now on, from the beginning of what Kafka has, or from a time such as 2026-01-31T08:00:00Z; older ones change state and counts only"`
+	Expiry                Expiry         `yaml:"expiry"`
+	Timeout               time.Duration  `yaml:"timeout" doc:"longest time that one request to a push gateway may take, from resolving its name to the last byte of the reply"`
+	GatewayPath           string         `yaml:"gateway_path" doc:"path that the URL of a push gateway must have; * allows any"`
+	AllowHTTP             bool           `yaml:"allow_http" doc:"push to http:// URLs, too: for closed networks and tests only, because everything is readable on the way"`
+	AllowCIDRs            []netip.Prefix `yaml:"allow_cidrs" doc:"networks with push gateways of your own, such as 10.1.0.0/16; other private and special addresses are never connected to, because users choose the URLs"`
+	Concurrency           int            `yaml:"concurrency" doc:"requests under way at once, in this process"`
+	ConcurrencyPerGateway int            `yaml:"concurrency_per_gateway" doc:"of these, to the same gateway: a slow gateway holds up so many workers at most, so keep it well below pipeline.user_workers"`
+}
+
+// Expiry is how long a notification is worth delivering, by the class of its event. It counts from the Kafka time of the event's record.
+type Expiry struct {
+	Call    time.Duration `yaml:"call" doc:"how long a call is worth ringing for"`
+	Message time.Duration `yaml:"message" doc:"how long any other notification is worth delivering: what fails that long goes to the dead letter"`
+}
+
+// Defaults are quiet at the first start, strict about addresses, and patient for a day.
+func Defaults() Config {
+	return Config{
+		PushFrom:              PushFrom{mode: fromNow},
+		Expiry:                Expiry{Call: time.Minute, Message: 24 * time.Hour},
+		Timeout:               10 * time.Second,
+		GatewayPath:           "/_matrix/push/v1/notify",
+		Concurrency:           512,
+		ConcurrencyPerGateway: 128,
+	}
+}
+
+// Validate reports what can't be right, one error a key.
+func (c Config) Validate() error {
+	var errs []error
+	report := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	for _, d := range []struct {
+		key             string
+		value, min, max time.Duration
+	}{
+		{"expiry.call", c.Expiry.Call, time.Second, 24 * time.Hour},
+		{"expiry.message", c.Expiry.Message, time.Second, 7 * 24 * time.Hour},
+		{"timeout", c.Timeout, 100 * time.Millisecond, time.Minute},
+	} {
+		report(d.value >= d.min && d.value <= d.max, "%s: %v is not between %v and %v", d.key, d.value, d.min, d.max)
+	}
+	report(c.GatewayPath == "*" || strings.HasPrefix(c.GatewayPath, "/"), "gateway_path: %q is neither * nor a path that begins with a slash", c.GatewayPath)
+	for _, network := range c.AllowCIDRs {
+		report(network.IsValid() && !network.Addr().Is4In6(), "allow_cidrs: %q is not a network such as 10.1.0.0/16 or fd00::/8", network)
+	}
+	report(c.Concurrency >= 1 && c.Concurrency <= 100_000, "concurrency: %d is not between 1 and 100000", c.Concurrency)
+	report(c.ConcurrencyPerGateway >= 1 && c.ConcurrencyPerGateway <= c.Concurrency,
+		"concurrency_per_gateway: %d is not between 1 and concurrency (%d)", c.ConcurrencyPerGateway, c.Concurrency)
+	return errors.Join(errs...)
+}
+
+// PushFrom says from when on events are pushed: "now", "beginning" or a time as RFC 3339 writes it. The zero value is the beginning.
+type PushFrom struct {
+	mode string // fromNow; "" for a time
+	at   time.Time
+}
+
+const (
+	fromNow       = "now"
+	fromBeginning = "beginning"
+)
+
+// Time is the time before which nothing is pushed, for a first start at start: the zero time for the beginning.
+func (p PushFrom) Time(start time.Time) time.Time {
+	if p.mode == fromNow {
+		return start
+	}
+	return p.at
+}
+
+// String is the text that UnmarshalText reads.
+func (p PushFrom) String() string {
+	switch {
+	case p.mode == fromNow:
+		return fromNow
+	case p.at.IsZero():
+		return fromBeginning
+	}
+	return p.at.Format(time.RFC3339Nano)
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (p *PushFrom) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case fromNow:
+		*p = PushFrom{mode: fromNow}
+	case fromBeginning:
+		*p = PushFrom{}
+	default:
+		at, err := time.Parse(time.RFC3339, string(text))
+		if err != nil {
+			return fmt.Errorf("%q is neither now, beginning nor a time such as 2026-01-31T08:00:00Z", text)
+		}
+		*p = PushFrom{at: at}
+	}
+	return nil
+}

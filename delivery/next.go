@@ -1,0 +1,83 @@
+package delivery
+
+// What follows an attempt.
+
+import (
+	"time"
+
+	"tocsin/pushers"
+)
+
+// Tiers are the delays of the retry topics, shortest first: [pushers.Step.Tier] is an index into them. Each topic has one delay, so that its first
+// record is always the next that is due. Nothing changes them at run time.
+var Tiers = []time.Duration{5 * time.Second, 30 * time.Second, 5 * time.Minute, time.Hour}
+
+// uncertainWait is how long to wait at least when a push may have been delivered. A gateway may be busy with it still: Sygnal tries for
+// 70 seconds on its own, and answers nobody meanwhile.
+const uncertainWait = 5 * time.Minute
+
+// The classes of what is given up ([pushers.Step.Reason]).
+const (
+	classExpired   = "expired"   // too old
+	classExhausted = "exhausted" // as many attempts as such an answer is worth
+	classRefused   = "refused"   // this notification never works
+)
+
+// next says what follows an attempt that came to o. attempt is the number of attempts made before it, left the time until the delivery expires. It
+// is pure.
+//
+// What can be tried again is: attempt n from tier n, and from the last tier on then; later if the service wishes so, and much later if the push may
+// have been delivered. A retry that could only run when the delivery has expired is not worth its wait.
+func next(o pushers.Outcome, attempt int, left time.Duration) pushers.Step {
+	tries, wait := attempt+1, o.RetryAfter
+	switch o.Verdict {
+	case pushers.Delivered:
+		return pushers.Step{Action: pushers.Settle, Detail: detail(o)}
+	case pushers.Gone:
+		return pushers.Step{Action: pushers.Remove, Reason: o.Reason, Detail: detail(o)}
+	case pushers.Drop:
+		if tries >= o.Tries { // always, if it names none
+			return bury(classRefused, o)
+		}
+	case pushers.Uncertain:
+		wait = max(wait, uncertainWait)
+	}
+	if o.Tries > 0 && tries >= o.Tries {
+		return bury(classExhausted, o)
+	}
+	tier := tierFor(attempt, wait)
+	if Tiers[tier] >= left {
+		return bury(classExpired, o)
+	}
+	return pushers.Step{Action: pushers.Again, Tier: tier, Detail: detail(o)}
+}
+
+// tierFor is the tier of the attempt, or the first one after it that waits long enough, if there is one.
+func tierFor(attempt int, wait time.Duration) int {
+	last := len(Tiers) - 1
+	tier := min(attempt, last)
+	for tier < last && Tiers[tier] < wait {
+		tier++
+	}
+	return tier
+}
+
+// expired says what follows when the delivery's time was over before an attempt was made. One that never failed leaves no trace: nobody waits for it.
+func expired(attempt int) pushers.Step {
+	if attempt == 0 {
+		return pushers.Step{Action: pushers.Forget, Reason: classExpired}
+	}
+	return pushers.Step{Action: pushers.Bury, Reason: classExpired}
+}
+
+func bury(class string, o pushers.Outcome) pushers.Step {
+	return pushers.Step{Action: pushers.Bury, Reason: class, Detail: detail(o)}
+}
+
+// detail is the reason, and what is known of its cause.
+func detail(o pushers.Outcome) string {
+	if o.Cause == nil {
+		return o.Reason
+	}
+	return o.Reason + ": " + o.Cause.Error()
+}
