@@ -1,0 +1,313 @@
+// Package app makes a worker of the packages: one straight line of construction, and its reverse when it stops. The binaries cmd/tocsin and
+// cmd/tocsin-dev both run it, and so do the tests.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tocsin/clock"
+	"tocsin/config"
+	"tocsin/delivery"
+	"tocsin/pipeline"
+	"tocsin/pipeline/state"
+	"tocsin/pipeline/stream"
+	"tocsin/pushers/gateway"
+)
+
+// The stages that a worker can run.
+const (
+	StageAccounts = "accounts"
+	StageRooms    = "rooms"
+	StageUsers    = "users"
+	StageRetry    = "retry"
+)
+
+// Stages are all of them.
+var Stages = []string{StageAccounts, StageRooms, StageUsers, StageRetry}
+
+// Options are what the binaries decide, not the operator's file.
+type Options struct {
+	Stages []string     // nil: all
+	Log    *slog.Logger // nil: slog.Default()
+	Clock  clock.Clock  // nil: the machine's
+	// KafkaDial and PushDial replace the network; nil: the real one. PushDial answers http and https pusher URLs alike (for https it hands over a plain
+	// connection), and the rules about addresses and schemes are off: it decides where requests go.
+	KafkaDial, PushDial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Worker is one process of tocsin: some or all stages.
+type Worker struct {
+	cfg     *config.Config
+	opts    Options
+	log     *slog.Logger
+	clock   clock.Clock
+	cluster *stream.Cluster
+	store   *state.Store
+
+	partitions atomic.Int64 // of the notifications topic
+
+	mu        sync.Mutex
+	consumers []member
+	tail      *stream.Tail
+	started   bool // every stage has been started
+}
+
+// member is this worker's part of a consumer group.
+type member struct {
+	group string
+	*stream.Consumer
+}
+
+// New makes a worker. It reads files that the configuration names, and does no other I/O.
+func New(cfg *config.Config, opts Options) (*Worker, error) {
+	if opts.Stages == nil {
+		opts.Stages = Stages
+	}
+	for _, s := range opts.Stages {
+		if !slices.Contains(Stages, s) {
+			return nil, fmt.Errorf("there is no stage %q: stages are %v", s, Stages)
+		}
+	}
+	if cfg.Homeserver.ServerName == "" {
+		return nil, errors.New("homeserver.server_name: is needed: whose users are notified?")
+	}
+	w := &Worker{cfg: cfg, opts: opts, log: opts.Log, clock: opts.Clock}
+	if w.log == nil {
+		w.log = slog.Default()
+	}
+	if w.clock == nil {
+		w.clock = clock.System{}
+	}
+	var err error
+	if w.cluster, err = connectKafka(cfg, opts, w.log, w.clock); err != nil {
+		return nil, err
+	}
+	if w.store, err = openRedis(cfg, w.log); err != nil {
+		w.cluster.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func connectKafka(cfg *config.Config, opts Options, log *slog.Logger, clk clock.Clock) (*stream.Cluster, error) {
+	k := cfg.Kafka
+	k.Dial, k.Clock, k.Log = opts.KafkaDial, clk, log
+	cluster, err := stream.Connect(k)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return cluster, nil
+}
+
+func openRedis(cfg *config.Config, log *slog.Logger) (*state.Store, error) {
+	r := cfg.Redis
+	r.Log = log
+	store, err := state.Open(r)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	return store, nil
+}
+
+func (w *Worker) runs(stage string) bool { return slices.Contains(w.opts.Stages, stage) }
+
+// Run works until ctx ends, then stops cleanly: it takes nothing more, finishes what has begun, commits, leaves its groups. If hard ends, it stops at once: what
+// was not committed is done again by whoever comes next. It returns nil after a clean stop. A worker runs once.
+func (w *Worker) Run(ctx, hard context.Context) error {
+	defer w.store.Close()
+	defer w.cluster.Close()
+	meta, err := w.start(ctx)
+	if err != nil {
+		return err
+	}
+	writer := w.cluster.NewWriter(stream.WriterConfig{})
+	defer writer.Close()
+	deadLetters := w.cluster.NewDeadLetters(w.cfg.Topics.DeadLetter)
+	defer deadLetters.Close()
+	accounts := pipeline.NewAccountCache(w.store, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log)
+
+	// When a stage fails for good, the others stop cleanly too.
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.serveHealth(ctx) })
+	g.Go(func() error { return w.watchPartitions(ctx) })
+	if w.runs(StageAccounts) {
+		if err := w.consume(g, ctx, hard, w.accountsConsumer(deadLetters)); err != nil {
+			return errors.Join(err, g.Wait())
+		}
+	}
+	g.Go(func() error { return w.startRest(g, ctx, hard, meta, accounts, writer, deadLetters) })
+	err = g.Wait()
+	if err == nil || errors.Is(err, context.Canceled) && hard.Err() == nil {
+		w.log.Info("stopped cleanly")
+		return nil
+	}
+	return err
+}
+
+// start checks that what the stages need is there: Redis, and every topic.
+func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
+	meta, err := w.store.Start(ctx, w.clock.Now())
+	if err != nil {
+		return meta, fmt.Errorf("redis: %w", err)
+	}
+	topics, err := w.cluster.Topics(ctx, topicNames(w.cfg)...)
+	if err != nil {
+		return meta, fmt.Errorf("kafka: %w", err)
+	}
+	w.partitions.Store(int64(topics[w.cfg.Topics.Notifications].Partitions))
+	w.log.Info("starting", "stages", w.opts.Stages, "server_name", w.cfg.Homeserver.ServerName, "brokers", w.cfg.Kafka.Brokers, "redis", w.cfg.Redis.Addresses)
+	return meta, nil
+}
+
+// startRest starts the stages that must not work before all accounts are known, once they are.
+func (w *Worker) startRest(g *errgroup.Group, ctx, hard context.Context, meta pipeline.Meta, accounts *pipeline.AccountCache, writer *stream.Writer, dead *stream.DeadLetters) error {
+	if w.runs(StageRetry) {
+		for _, delay := range delivery.Tiers {
+			if err := w.consume(g, ctx, hard, w.retryConsumer(delay, writer)); err != nil {
+				return err
+			}
+		}
+	}
+	if w.runs(StageRooms) || w.runs(StageUsers) {
+		if err := w.followAccounts(g, ctx, accounts); err != nil {
+			return err
+		}
+		if w.runs(StageUsers) {
+			if err := w.consume(g, ctx, hard, w.usersConsumer(meta, accounts, writer, dead)); err != nil {
+				return err
+			}
+		}
+		if w.runs(StageRooms) {
+			if err := w.consume(g, ctx, hard, w.roomsConsumer(accounts, writer, dead)); err != nil {
+				return err
+			}
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.started = true
+	return nil
+}
+
+// followAccounts begins to drop cached accounts that change, and waits until the accounts stage has applied all that there is.
+func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, accounts *pipeline.AccountCache) error {
+	topic := w.cfg.Topics.Account
+	bounds, err := w.cluster.Bounds(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	ends := map[int]int64{}
+	for partition, b := range bounds {
+		ends[partition] = b.End
+	}
+	tail := w.cluster.NewTail(stream.TailConfig{Topic: topic, From: ends, Record: accounts.Saw})
+	w.mu.Lock()
+	w.tail = tail
+	w.mu.Unlock()
+	g.Go(func() error { tail.Run(ctx); return nil })
+	g.Go(func() error { return prune(ctx, accounts) })
+	return pipeline.AccountsReady(ctx, w.store, bounds, w.log)
+}
+
+// prune keeps the cache's notes small.
+func prune(ctx context.Context, accounts *pipeline.AccountCache) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			_ = accounts.Prune(ctx) // tried again in a second; whoever needs Redis says what is wrong with it
+		}
+	}
+}
+
+// watchPartitions follows the number of partitions of the notifications topic, by which users are spread.
+func (w *Worker) watchPartitions(ctx context.Context) error {
+	tick := time.NewTicker(30 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		topics, err := w.cluster.Topics(ctx, w.cfg.Topics.Notifications)
+		if err != nil {
+			continue
+		}
+		now := int64(topics[w.cfg.Topics.Notifications].Partitions)
+		if before := w.partitions.Swap(now); before != now {
+			w.log.Error("the notifications topic has another number of partitions: until all workers know, a user may have two lanes; drain before repartitioning",
+				"topic", w.cfg.Topics.Notifications, "before", before, "now", now)
+		}
+	}
+}
+
+func (w *Worker) notificationPartitions() int { return int(w.partitions.Load()) }
+
+// consume runs a consumer until ctx ends.
+func (w *Worker) consume(g *errgroup.Group, ctx, hard context.Context, cfg stream.ConsumerConfig) error {
+	c, err := w.cluster.NewConsumer(cfg)
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	w.mu.Lock()
+	w.consumers = append(w.consumers, member{cfg.Group, c})
+	w.mu.Unlock()
+	g.Go(func() error { return c.Run(ctx, hard) })
+	return nil
+}
+
+// Progress is how far every consumer has come; the tail of the account topic has no group.
+func (w *Worker) Progress() []stream.Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []stream.Progress
+	for _, c := range w.consumers {
+		all = append(all, c.Progress()...)
+	}
+	if w.tail != nil {
+		all = append(all, w.tail.Progress()...)
+	}
+	return all
+}
+
+// Ready is nil if every stage has its partitions.
+func (w *Worker) Ready() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.started {
+		return errors.New("the stages are being started")
+	}
+	for _, c := range w.consumers {
+		if !c.Ready() {
+			return fmt.Errorf("group %s has not been given its partitions", c.group)
+		}
+		for _, p := range c.Progress() {
+			if p.Stopped != nil {
+				return fmt.Errorf("%s/%d is left alone: %w", p.Topic, p.Partition, p.Stopped)
+			}
+		}
+	}
+	return nil
+}
+
+// gatewaySender is the client for push gateways, on the network that the options name.
+func (w *Worker) gatewaySender() *gateway.Sender {
+	d := w.cfg.Delivery
+	return gateway.New(gateway.Config{
+		Path: d.GatewayPath, AllowHTTP: d.AllowHTTP || w.opts.PushDial != nil, AllowNetworks: d.AllowCIDRs, Timeout: d.Timeout, Connections: d.ConcurrencyPerGateway,
+	}, gateway.Options{Dial: w.opts.PushDial, Clock: w.clock})
+}

@@ -1,0 +1,66 @@
+package app
+
+// The admin address: is the worker alive, and does it work?
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// serveHealth answers /healthz (the process is alive) and /readyz (every stage has its partitions, Redis and Kafka answer) until ctx ends.
+func (w *Worker) serveHealth(ctx context.Context) error {
+	if w.cfg.Admin.Listen == "" {
+		return nil
+	}
+	listener, err := net.Listen("tcp", w.cfg.Admin.Listen)
+	if err != nil {
+		return fmt.Errorf("admin.listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "alive") })
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) {
+		if err := w.reachable(r.Context()); err != nil {
+			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(rw, "ready")
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	w.log.Info("health is served", "address", listener.Addr().String())
+	select {
+	case err := <-served:
+		return fmt.Errorf("admin address: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(stop) != nil {
+		server.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin address: %w", err)
+	}
+	return nil
+}
+
+// reachable is nil if every stage works and can go on working.
+func (w *Worker) reachable(ctx context.Context) error {
+	if err := w.Ready(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := w.store.Ping(ctx); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	if _, err := w.cluster.Topics(ctx, w.cfg.Topics.Notifications); err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package app
+
+// The topics: which there must be, and how they are made.
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"tocsin/clock"
+	"tocsin/config"
+	"tocsin/delivery"
+	"tocsin/pipeline/stream"
+)
+
+// TopicOptions are the sizes of topics to be made.
+type TopicOptions struct {
+	Partitions  int // of each topic; 0: 12
+	Replication int // copies of each partition; 0: as the brokers default
+	Options     Options
+}
+
+// defaultPartitions lets a deployment grow to twelve workers without repartitioning.
+const defaultPartitions = 12
+
+// Limits of one record, or batch, of a topic. What a topic takes, the next one on its way must take too, with what is added; the dead letter takes all.
+const (
+	eventsBytes        = 2 << 20
+	notificationsBytes = 4 << 20
+	deadLetterBytes    = 8 << 20
+)
+
+func days(n int) string {
+	return strconv.FormatInt((time.Duration(n) * 24 * time.Hour).Milliseconds(), 10)
+}
+
+// topicSpecs are all topics with the settings that DESIGN.md §3 asks for.
+func topicSpecs(cfg *config.Config, partitions, replication int) []stream.TopicSpec {
+	t := cfg.Topics
+	spec := func(name string, settings map[string]string) stream.TopicSpec {
+		return stream.TopicSpec{Name: name, Partitions: partitions, Replication: replication, Config: settings}
+	}
+	compacted := map[string]string{"cleanup.policy": "compact", "delete.retention.ms": days(30), "max.message.bytes": strconv.Itoa(eventsBytes)}
+	kept := func(d, bytes int) map[string]string {
+		return map[string]string{"cleanup.policy": "delete", "retention.ms": days(d), "max.message.bytes": strconv.Itoa(bytes)}
+	}
+	specs := []stream.TopicSpec{
+		spec(t.Events, kept(7, eventsBytes)),
+		spec(t.Account, compacted),
+		spec(t.Notifications, kept(7, notificationsBytes)),
+		spec(t.RoomState, compacted),
+		spec(t.DeadLetter, kept(14, deadLetterBytes)),
+		spec(t.Feedback, kept(30, eventsBytes)),
+	}
+	for _, delay := range delivery.Tiers {
+		specs = append(specs, spec(t.Retry(delay), kept(7, notificationsBytes)))
+	}
+	return specs
+}
+
+func topicNames(cfg *config.Config) []string {
+	var names []string
+	for _, s := range topicSpecs(cfg, 0, 0) {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// CreateTopics makes the topics that are missing and tells w about each. What exists is left as it is.
+func CreateTopics(ctx context.Context, cfg *config.Config, opts TopicOptions, w io.Writer) error {
+	cluster, err := connectKafka(cfg, opts.Options, slog.New(slog.DiscardHandler), clock.System{})
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	if opts.Partitions == 0 {
+		opts.Partitions = defaultPartitions
+	}
+	specs := topicSpecs(cfg, opts.Partitions, opts.Replication)
+	created, err := cluster.CreateTopics(ctx, specs)
+	for _, name := range created {
+		fmt.Fprintf(w, "created   %s (%d partitions)\n", name, opts.Partitions)
+	}
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	made := map[string]bool{}
+	for _, name := range created {
+		made[name] = true
+	}
+	for _, s := range specs {
+		if !made[s.Name] {
+			fmt.Fprintf(w, "unchanged %s (exists)\n", s.Name)
+		}
+	}
+	return nil
+}

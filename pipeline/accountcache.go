@@ -1,0 +1,212 @@
+package pipeline
+
+// Accounts in memory, dropped when matrix.account says that they changed.
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"sync"
+
+	"github.com/maypok86/otter/v2"
+
+	"tocsin/pipeline/stream"
+	"tocsin/rules"
+)
+
+// AccountCache keeps the accounts that stages ask for again and again. Safe for concurrent use.
+//
+// A cached account is dropped when its record is seen on matrix.account. The record may be seen before the accounts stage (in another process, perhaps) has written it to
+// Redis; what is read from Redis until then is used, but not kept. So three orders of events matter, and each is covered by awaited:
+//
+//   - seen, applied, loaded: AccountsApplied, read before the account, says that it is there: kept.
+//   - seen, loaded, applied: not kept; the next load finds out.
+//   - loaded (from Redis, not yet in the cache), seen, kept: the load began before the record was seen: not kept.
+type AccountCache struct {
+	store    AccountStore
+	compile  compileRules
+	accounts *otter.Cache[string, *Account]
+
+	mu      sync.Mutex
+	awaited map[string]awaited // users whose records were seen
+	loads   map[int64]struct{} // loads under way, by the clock's reading at their start
+	clock   int64              // counts what happens here
+}
+
+// awaited is what must be in Redis before a user's account may be kept.
+type awaited struct {
+	offsets map[int]int64 // of the last record seen, by partition
+	seen    int64         // the clock's reading then
+}
+
+// NewAccountCache returns an empty cache of at most size accounts in front of store.
+func NewAccountCache(store AccountStore, size int, options rules.Options, log *slog.Logger) *AccountCache {
+	return &AccountCache{
+		store: store, compile: internRules(options, log),
+		accounts: otter.Must(&otter.Options[string, *Account]{MaximumSize: size}),
+		awaited:  map[string]awaited{}, loads: map[int64]struct{}{},
+	}
+}
+
+// Get returns the accounts of the users, in their order. A user of whom nothing is known has the default rules and no pusher.
+func (c *AccountCache) Get(ctx context.Context, userIDs []string) ([]*Account, error) {
+	found := make([]*Account, len(userIDs))
+	var missing []string
+	for i, id := range userIDs {
+		if a, ok := c.accounts.GetIfPresent(id); ok {
+			found[i] = a
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		return found, nil
+	}
+	loaded, err := c.load(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
+	for i := range found {
+		if found[i] == nil {
+			found[i], loaded = loaded[0], loaded[1:]
+		}
+	}
+	return found, nil
+}
+
+// load reads accounts from the store, and keeps those that can't be outdated.
+func (c *AccountCache) load(ctx context.Context, userIDs []string) ([]*Account, error) {
+	began, waits := c.begin(userIDs)
+	defer c.end(began)
+	var applied map[int]int64
+	if waits {
+		var err error
+		if applied, err = c.store.AccountsApplied(ctx); err != nil {
+			return nil, err
+		}
+	}
+	fields, err := c.store.Accounts(ctx, userIDs)
+	if err != nil {
+		return nil, err
+	}
+	accounts := make([]*Account, len(userIDs))
+	for i, id := range userIDs {
+		accounts[i] = decodeAccount(id, fields[i], c.compile)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, id := range userIDs {
+		if w, ok := c.awaited[id]; ok {
+			if w.seen > began || !covers(applied, w.offsets) {
+				continue
+			}
+			delete(c.awaited, id)
+		}
+		c.accounts.Set(id, accounts[i])
+	}
+	return accounts, nil
+}
+
+func (c *AccountCache) begin(userIDs []string) (began int64, waits bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock++
+	c.loads[c.clock] = struct{}{}
+	for _, id := range userIDs {
+		if _, ok := c.awaited[id]; ok {
+			waits = true
+		}
+	}
+	return c.clock, waits
+}
+
+func (c *AccountCache) end(began int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.loads, began)
+}
+
+// Saw drops the account that a record of matrix.account changes.
+func (c *AccountCache) Saw(rec *stream.Record) {
+	r, err := DecodeAccount(rec)
+	if err != nil || r.Field == "" {
+		return // it changes nothing
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock++
+	w := c.awaited[r.UserID]
+	if w.offsets == nil {
+		w.offsets = map[int]int64{}
+	}
+	w.offsets[rec.Partition], w.seen = rec.Offset, c.clock
+	c.awaited[r.UserID] = w
+	c.accounts.Invalidate(r.UserID)
+}
+
+// Drop forgets one account, after this process has changed it itself.
+func (c *AccountCache) Drop(userID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock++
+	w := c.awaited[userID]
+	w.seen = c.clock // a load that began before must not keep what it read
+	c.awaited[userID] = w
+	c.accounts.Invalidate(userID)
+}
+
+// Prune forgets which records were seen once Redis has them: from then on whatever is loaded is new enough. It is to be called now and then.
+func (c *AccountCache) Prune(ctx context.Context) error {
+	c.mu.Lock()
+	idle := len(c.awaited) == 0
+	c.mu.Unlock()
+	if idle {
+		return nil
+	}
+	applied, err := c.store.AccountsApplied(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	oldest := c.clock + 1
+	for began := range c.loads {
+		oldest = min(oldest, began)
+	}
+	for id, w := range c.awaited {
+		if w.seen < oldest && covers(applied, w.offsets) {
+			delete(c.awaited, id)
+		}
+	}
+	return nil
+}
+
+// covers says whether all of the records have been applied.
+func covers(applied map[int]int64, offsets map[int]int64) bool {
+	for partition, offset := range offsets {
+		if applied[partition] <= offset {
+			return false
+		}
+	}
+	return true
+}
+
+// maxRulesets bounds the compiled rulesets that are kept for sharing. Most users have the defaults or one of a few common changes.
+const maxRulesets = 100_000
+
+// internRules returns a compiler that gives users with equal rules the same object. Safe for concurrent use.
+func internRules(options rules.Options, log *slog.Logger) compileRules {
+	known := otter.Must(&otter.Options[[sha256.Size]byte, *rules.Ruleset]{MaximumSize: maxRulesets})
+	return func(content []byte) *rules.Ruleset {
+		key := sha256.Sum256(content)
+		if rs, ok := known.GetIfPresent(key); ok {
+			return rs
+		}
+		rs, problems := rules.Compile(content, options)
+		if len(problems) > 0 && log != nil {
+			log.Warn("a user's push rules are right only in part: the rest is left out", "left_out", len(problems), "first", problems[0].String())
+		}
+		rs, _ = known.SetIfAbsent(key, rs)
+		return rs
+	}
+}

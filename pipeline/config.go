@@ -1,0 +1,154 @@
+package pipeline
+
+// What an operator can set of the stages.
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"tocsin/rules"
+)
+
+// Topics are the names of all topics (section `topics`).
+type Topics struct {
+	Events        string `yaml:"events" doc:"room events of the homeserver, keyed by room id"`
+	Account       string `yaml:"account" doc:"rules, pushers, ignore lists of the homeserver's users, compacted"`
+	Notifications string `yaml:"notifications" doc:"what each user is to be told, by partition of the user"`
+	RoomState     string `yaml:"room_state" doc:"changelog of room state, compacted"`
+	RetryPrefix   string `yaml:"retry_prefix" doc:"retry topics are called this, a dot and their delay"`
+	DeadLetter    string `yaml:"dead_letter" doc:"what could not be read or delivered"`
+	Feedback      string `yaml:"feedback" doc:"rejected pushers, for the homeserver to delete"`
+}
+
+// DefaultTopics are the names of DESIGN.md §3.
+func DefaultTopics() Topics {
+	return Topics{
+		Events: "matrix.room-events", Account: "matrix.account", Notifications: "tocsin.notifications", RoomState: "tocsin.room-state",
+		RetryPrefix: "tocsin.retry", DeadLetter: "tocsin.dead-letter", Feedback: "tocsin.pusher-feedback",
+	}
+}
+
+// Retry is the name of the retry topic of one delay, such as tocsin.retry.5s.
+func (t Topics) Retry(delay time.Duration) string { return t.RetryPrefix + "." + shortDuration(delay) }
+
+// shortDuration writes 5s, 30s, 5m, 1h where time.Duration would write 5m0s and 1h0m0s.
+func shortDuration(d time.Duration) string {
+	switch {
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d >= time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d >= time.Second && d%time.Second == 0:
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return d.String()
+}
+
+// Validate reports names that are missing, not allowed by Kafka, or used twice.
+func (t Topics) Validate() error {
+	var errs []error
+	seen := map[string]string{}
+	for _, n := range []struct{ key, name string }{
+		{"events", t.Events}, {"account", t.Account}, {"notifications", t.Notifications}, {"room_state", t.RoomState},
+		{"retry_prefix", t.RetryPrefix}, {"dead_letter", t.DeadLetter}, {"feedback", t.Feedback},
+	} {
+		switch first, twice := seen[n.name]; {
+		case !validTopic(n.name):
+			errs = append(errs, fmt.Errorf("%s: %q is no topic name: 1 to 200 letters, digits, dots, underscores and hyphens", n.key, n.name))
+		case twice:
+			errs = append(errs, fmt.Errorf("%s: %q is already the name of %s", n.key, n.name, first))
+		}
+		seen[n.name] = n.key
+	}
+	return errors.Join(errs...)
+}
+
+// validTopic leaves room for a retry topic's delay within Kafka's 249 characters.
+func validTopic(name string) bool {
+	if name == "" || len(name) > 200 || name == "." || name == ".." {
+		return false
+	}
+	for _, c := range name {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// Config is section `pipeline`: how much a worker takes on at once.
+type Config struct {
+	RoomWorkers    int `yaml:"room_workers" doc:"rooms whose events are evaluated at the same time"`
+	UserWorkers    int `yaml:"user_workers" doc:"users whose notifications are composed and sent at the same time"`
+	CachedRooms    int `yaml:"cached_rooms" doc:"rooms whose state is kept in memory"`
+	CachedAccounts int `yaml:"cached_accounts" doc:"users whose rules and pushers are kept in memory"`
+	MaxUnread      int `yaml:"max_unread" doc:"unread notifications that are counted exactly in one room of one user; above it the newest are kept"`
+}
+
+// Defaults serve a machine of two cores.
+func Defaults() Config {
+	return Config{RoomWorkers: 8, UserWorkers: 256, CachedRooms: 10_000, CachedAccounts: 200_000, MaxUnread: 1000}
+}
+
+// Validate reports what can't be right, one error a key.
+func (c Config) Validate() error {
+	var errs []error
+	for _, n := range []struct {
+		key      string
+		value    int
+		min, max int
+	}{
+		{"room_workers", c.RoomWorkers, 1, 4096}, {"user_workers", c.UserWorkers, 1, 65536}, {"cached_rooms", c.CachedRooms, 1, 10_000_000},
+		{"cached_accounts", c.CachedAccounts, 1, 100_000_000}, {"max_unread", c.MaxUnread, 1, 100_000},
+	} {
+		if n.value < n.min || n.value > n.max {
+			errs = append(errs, fmt.Errorf("%s: %d is not between %d and %d", n.key, n.value, n.min, n.max))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Badge modes of [BadgeConfig].
+const (
+	BadgeRooms    = "rooms"
+	BadgeMessages = "messages"
+)
+
+// BadgeConfig is section `badge`: what counts.unread counts.
+type BadgeConfig struct {
+	Count string `yaml:"count" doc:"rooms with something unread (rooms) or unread notifications (messages); pending invites count in both"`
+}
+
+// DefaultBadge counts rooms, as Synapse does.
+func DefaultBadge() BadgeConfig { return BadgeConfig{Count: BadgeRooms} }
+
+// Validate reports an unknown mode.
+func (c BadgeConfig) Validate() error {
+	if c.Count != BadgeRooms && c.Count != BadgeMessages {
+		return fmt.Errorf("count: %q is neither %s nor %s", c.Count, BadgeRooms, BadgeMessages)
+	}
+	return nil
+}
+
+// RulesConfig is section `rules`.
+type RulesConfig struct {
+	Dialect        string `yaml:"dialect" doc:"current: today's specification; 2015: the original one, with implicit asterisks and .m.rule.fallback"`
+	LegacyMentions bool   `yaml:"legacy_mentions" doc:"evaluate the mention rules that the specification dropped in v1.17, as deployed homeservers still do"`
+}
+
+// DefaultRules evaluate as today's homeservers do.
+func DefaultRules() RulesConfig { return RulesConfig{Dialect: "current", LegacyMentions: true} }
+
+// Validate reports an unknown dialect.
+func (c RulesConfig) Validate() error {
+	if c.Dialect != "current" && c.Dialect != "2015" {
+		return fmt.Errorf("dialect: %q is neither current nor 2015", c.Dialect)
+	}
+	return nil
+}
+
+// Options are the settings as package rules takes them.
+func (c RulesConfig) Options() rules.Options {
+	return rules.Options{Dialect: rules.Dialect(c.Dialect), NoLegacyMentions: !c.LegacyMentions}
+}

@@ -1,0 +1,105 @@
+package pipeline
+
+// What the stages keep: the few questions that they ask of Redis. Package state answers them.
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrStale says that somebody else has changed what was to be saved: read it again, and do again what is still missing.
+var ErrStale = errors.New("changed by another owner")
+
+// Version orders the writes to one field of an account: a later record of its partition wins, whoever writes it, in whatever order. A topic made anew counts
+// up the epoch; a record of another partition is newer (the topic was drained and repartitioned).
+type Version struct {
+	Epoch     int64
+	Partition int
+	Offset    int64
+}
+
+// AccountField is one thing that is known of a user: the rules, one pusher, the ignore list.
+type AccountField struct {
+	UserID  string
+	Field   string // see the field names in account.go
+	Version Version
+	Value   string // "" is a removal: its version stays as a tombstone
+}
+
+// Meta is what a deployment remembers of itself from its first start on.
+type Meta struct {
+	FirstStart time.Time // on the clock of the worker that was first
+	Shards     int       // fixed at the first start
+	Epoch      string    // a random name of this Redis's contents: gone if they are lost
+}
+
+// RoomRecord is a room as it was saved.
+type RoomRecord struct {
+	Rev    int64             // counts up with each save; 0: nothing is saved of this room
+	Fields map[string]string // see the field names in room.go
+}
+
+// RoomChange is what a batch of events made of a room.
+type RoomChange struct {
+	RoomID string
+	Rev    int64             // of the record that it was made from: another one in Redis is ErrStale
+	Set    map[string]string // fields to set
+	Index  []IndexEntry      // event ids to be remembered
+}
+
+// IndexEntry is the place of an event in its room.
+type IndexEntry struct {
+	EventID  string
+	Position int64 // < 2^53
+}
+
+// CountChange changes what one user has unread in one room. Apply gets what is saved (nil: nothing) and returns what is to be saved; it may be
+// called several times and must be idempotent: applied twice, it changes nothing the second time.
+type CountChange struct {
+	UserID, RoomID string
+	Apply          func(saved []byte) []byte
+}
+
+// AccountStore keeps accounts. Every method is safe for concurrent use; each error means that nothing is lost and the call can be made again.
+type AccountStore interface {
+	// ApplyAccounts writes the fields that are newer than what is saved.
+	ApplyAccounts(ctx context.Context, fields []AccountField) error
+	// Accounts reads all fields of the users, in their order: field name to version and value. Tombstones are left out.
+	Accounts(ctx context.Context, userIDs []string) ([]map[string]VersionedValue, error)
+	// RemoveField removes a field of a user if its version is still this one.
+	RemoveField(ctx context.Context, userID, field string, version Version) (removed bool, err error)
+	// AccountsApplied is the offset below which each partition of the account topic has been applied, by "epoch"-less partition number.
+	AccountsApplied(ctx context.Context) (map[int]int64, error)
+	// SetAccountsApplied raises that offset of a partition; it never lowers it within an epoch (incarnation of the topic; 0: the
+	// one that is saved).
+	SetAccountsApplied(ctx context.Context, epoch int64, partition int, offset int64) error
+}
+
+// VersionedValue is a field's value and where it came from.
+type VersionedValue struct {
+	Version Version
+	Value   string
+}
+
+// RoomStore keeps rooms.
+type RoomStore interface {
+	// LoadRoom reads a room; a room that nothing is saved of has Rev 0.
+	LoadRoom(ctx context.Context, roomID string) (RoomRecord, error)
+	// RoomRev reads the revision alone.
+	RoomRev(ctx context.Context, roomID string) (int64, error)
+	// SaveRoom saves a change and counts the revision up, or returns ErrStale. All of it, or nothing.
+	SaveRoom(ctx context.Context, change RoomChange) error
+	// Positions looks event ids up in a room's index. Unknown ones are missing in the answer.
+	Positions(ctx context.Context, roomID string, eventIDs []string) (map[string]int64, error)
+	// FillRoom sets only fields that are not there, counts the revision up if it set any, and returns how many it set.
+	FillRoom(ctx context.Context, roomID string, fields map[string]string) (filled int, err error)
+}
+
+// CountStore keeps what users have unread.
+type CountStore interface {
+	// ChangeCounts applies the changes. Those of different users go side by side; each is compared and set, so that two owners who write at once lose nothing.
+	ChangeCounts(ctx context.Context, changes []CountChange) error
+	// Counts reads what each user has saved in all rooms, in the order of the users: room id to what Apply returned.
+	Counts(ctx context.Context, userIDs []string) ([]map[string][]byte, error)
+}

@@ -1,0 +1,65 @@
+package pipeline
+
+// Decisions of the rules, as they travel: each different one once.
+
+import "tocsin/rules"
+
+// verdictList collects the verdicts of a notice. Most recipients share a handful.
+type verdictList struct {
+	list  []Verdict
+	index map[verdictKey]int
+}
+
+// verdictKey is what makes two decisions the same.
+type verdictKey struct {
+	rule                        string
+	notify, coalesce, highlight bool
+	tweaks                      string
+}
+
+// add notes the decision for a recipient: for the global rules first, then for each profile tag of the same user.
+func (v *verdictList) add(to []Recipient, r *rules.Recipient, d *rules.Decision) []Recipient {
+	i := v.of(d)
+	if r.ProfileTag == "" {
+		return append(to, Recipient{ID: r.UserID, Verdict: i})
+	}
+	user := &to[len(to)-1]
+	if i != user.Verdict {
+		if user.Tags == nil {
+			user.Tags = map[string]int{}
+		}
+		user.Tags[r.ProfileTag] = i
+	}
+	return to
+}
+
+// of is the index of the decision's verdict.
+func (v *verdictList) of(d *rules.Decision) int {
+	tweaks := d.Tweaks.JSON()
+	key := verdictKey{d.RuleID, d.Notify, d.Coalesce, d.Highlight, string(tweaks)}
+	if i, ok := v.index[key]; ok {
+		return i
+	}
+	if v.index == nil {
+		v.index = map[verdictKey]int{}
+	}
+	sound, ok := d.Tweaks.Sound()
+	v.list = append(v.list, Verdict{Rule: d.RuleID, Notify: d.Notify, Coalesce: d.Coalesce, Highlight: d.Highlight, Sound: ok && sound != "", Tweaks: tweaks})
+	v.index[key] = len(v.list) - 1
+	return len(v.list) - 1
+}
+
+// drop leaves out the recipients whom no verdict notifies.
+func (v *verdictList) drop(from []Recipient) []Recipient {
+	kept := from[:0]
+	for _, r := range from {
+		notify := v.list[r.Verdict].Notify
+		for _, i := range r.Tags {
+			notify = notify || v.list[i].Notify
+		}
+		if notify {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
