@@ -23,7 +23,7 @@ type Record struct {
 	Headers     []Header
 	Time        time.Time // as the producer wrote it; [Config.Clock]'s present if it wrote none
 	Generation  int64     // counts up in this process with each new assignment: what was cached in an earlier one must be checked
-	Incarnation int64     // counts up when the topic was made anew, so that its offsets began again; see [Config.Start]
+	Incarnation int64     // of the offsets' numbering: rises when offsets are given out a second time (the topic was made anew, or its log was cut), or may have been (nothing was committed). Milliseconds of some past moment, never 0 in a Consumer on a real clock
 }
 
 // Header is the value of the last header of that name, and whether there is one.
@@ -77,9 +77,9 @@ const AnyPartition = -1
 type Progress struct {
 	Group, Topic string
 	Partition    int
-	Position     int64     // next offset to be taken
+	Position     int64     // next offset to be taken; -1, like Watermark and End, until it is known where to begin
 	Watermark    int64     // all offsets below are done: what a commit would say
 	End          int64     // as the broker last said; the lag is End - Watermark
-	WaitsUntil   time.Time // when the record at Position is due on [Config.Clock]; zero if it doesn't wait
+	WaitsUntil   time.Time // when the record at Position is due on [Config.Clock], past if it is about to go on; zero if it doesn't wait
 	Stopped      error     // why the partition is left alone; nil if it is not
 }
