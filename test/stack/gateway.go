@@ -33,24 +33,31 @@ type Answer struct {
 	Times    int               // how many requests; 0: one
 }
 
+// GatewayOptions say how a gateway behaves. The zero value takes everything.
+type GatewayOptions struct {
+	Address string               // host and port to listen on; "" is a free port of the loopback interface
+	Observe func(Request)        // is told of each request when it is answered, one after another; the answer goes out afterwards
+	Answer  func(Request) Answer // decides where the script says nothing; nil: takes everything
+}
+
 // Gateway is a push gateway (Push Gateway API, POST /_matrix/push/v1/notify) on a loopback address. By [Gateway.Dial] it stands for every gateway of the world.
-// It answers 200 with nothing rejected unless [Gateway.Script] says otherwise. It is safe for concurrent use.
+// It answers 200 with nothing rejected unless [Gateway.Script] or its options say otherwise. It is safe for concurrent use.
 type Gateway struct {
 	server   *http.Server
 	listener net.Listener
 	served   chan error
-	observe  func(Request)
+	opts     GatewayOptions
 
 	mu      sync.Mutex // guards what follows
 	script  []Answer
 	dialled map[string]string // by the client's own address: the address that it wanted to reach
 
-	observing sync.Mutex // observe is called by one request at a time
+	observing sync.Mutex // Observe is called by one request at a time
 }
 
-// StartGateway starts a gateway on address ("" is a free port of the loopback interface). observe is told of each request when it is
-// answered, one after another; the answer goes out afterwards.
-func StartGateway(address string, observe func(Request)) (*Gateway, error) {
+// StartGateway starts a gateway.
+func StartGateway(opts GatewayOptions) (*Gateway, error) {
+	address := opts.Address
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
@@ -58,7 +65,7 @@ func StartGateway(address string, observe func(Request)) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded push gateway: %w", err)
 	}
-	g := &Gateway{listener: listener, served: make(chan error, 1), observe: observe, dialled: map[string]string{}}
+	g := &Gateway{listener: listener, served: make(chan error, 1), opts: opts, dialled: map[string]string{}}
 	g.server = &http.Server{Handler: http.HandlerFunc(g.handle), ReadHeaderTimeout: 10 * time.Second, ConnState: g.forget}
 	go func() { g.served <- g.server.Serve(listener) }()
 	return g, nil
@@ -100,18 +107,21 @@ func (g *Gateway) Close() error {
 	return err
 }
 
-// next takes the answer for one request off the script.
-func (g *Gateway) next() Answer {
+// next takes the answer for one request off the script, or asks who decides otherwise.
+func (g *Gateway) next(r Request) Answer {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.script) == 0 {
-		return Answer{}
+	if len(g.script) > 0 {
+		answer := g.script[0]
+		if g.script[0].Times--; g.script[0].Times == 0 {
+			g.script = g.script[1:]
+		}
+		return answer
 	}
-	answer := g.script[0]
-	if g.script[0].Times--; g.script[0].Times == 0 {
-		g.script = g.script[1:]
+	if g.opts.Answer != nil {
+		return g.opts.Answer(r)
 	}
-	return answer
+	return Answer{}
 }
 
 // handle answers one request.
@@ -120,8 +130,8 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client went away in the middle of its request: there is nothing to show or to answer
 	}
-	answer := g.next()
 	request := Request{URL: g.url(r), Method: r.Method, Header: r.Header, Body: body}
+	answer := g.next(request)
 	if wait(r.Context(), answer.Delay) == nil {
 		request.Status = answer.Status
 		if request.Status == 0 {
@@ -135,12 +145,12 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) tell(r Request) {
-	if g.observe == nil {
+	if g.opts.Observe == nil {
 		return
 	}
 	g.observing.Lock()
 	defer g.observing.Unlock()
-	g.observe(r)
+	g.opts.Observe(r)
 }
 
 // reply writes the answer as the specification words it.

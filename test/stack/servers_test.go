@@ -76,17 +76,13 @@ func TestBrokerKeepsItsFolder(t *testing.T) {
 func TestKafkaForATest(t *testing.T) {
 	servers := stack.Kafka(t)
 	transport := &kafka.Transport{}
-	t.Cleanup(transport.CloseIdleConnections) // after the topic is deleted
+	t.Cleanup(transport.CloseIdleConnections)
 	c := &kafka.Client{Addr: kafka.TCP(servers.Brokers...), Transport: transport, Timeout: 10 * time.Second}
 	topic := servers.Prefix + "bells"
 	if err := create(t.Context(), c, topic); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if _, err := c.DeleteTopics(context.Background(), &kafka.DeleteTopicsRequest{Topics: []string{topic}}); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { servers.DeleteTopics(t) })
 	for { // a real cluster spreads the news of a new topic for a moment
 		err := produce(t.Context(), c, topic, "dong")
 		if err == nil {

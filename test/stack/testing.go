@@ -3,10 +3,14 @@ package stack
 // The servers as a test takes them: embedded ones, or the real ones that the environment names.
 
 import (
+	"context"
 	"crypto/rand"
 	"os"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
 )
 
 // The variables that name real servers for the tests, as test/servers/up prints them: addresses separated by commas.
@@ -44,6 +48,35 @@ func Kafka(t TB) KafkaServers {
 	return KafkaServers{Brokers: []string{broker.Address()}, Prefix: prefix, Embedded: broker}
 }
 
+// DeleteTopics deletes the test's topics from a real Kafka. An embedded broker goes away with all it has.
+func (k KafkaServers) DeleteTopics(t TB) {
+	t.Helper()
+	if k.Embedded != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(k.Brokers...), Transport: transport}
+	all, err := client.Metadata(ctx, &kafka.MetadataRequest{})
+	if err != nil {
+		t.Fatalf("delete topics %s*: %v", k.Prefix, err)
+	}
+	var own []string
+	for _, topic := range all.Topics {
+		if strings.HasPrefix(topic.Name, k.Prefix) {
+			own = append(own, topic.Name)
+		}
+	}
+	if len(own) == 0 {
+		return
+	}
+	if _, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: own}); err != nil {
+		t.Fatalf("delete topics %s*: %v", k.Prefix, err)
+	}
+}
+
 // RedisServers is a Redis for one test.
 type RedisServers struct {
 	Addresses []string
@@ -77,11 +110,11 @@ type RecordingGateway struct {
 func Gateways(t TB) *RecordingGateway {
 	t.Helper()
 	recording := &RecordingGateway{}
-	gateway, err := StartGateway("", func(r Request) {
+	gateway, err := StartGateway(GatewayOptions{Observe: func(r Request) {
 		recording.mu.Lock()
 		defer recording.mu.Unlock()
 		recording.requests = append(recording.requests, r)
-	})
+	}})
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
