@@ -101,4 +101,3 @@ func TestSendUsesNoProxyOfTheEnvironment(t *testing.T) {
 	got := newSender(t, loopback(), gateway.Options{}).Send(t.Context(), to("http://10.0.0.1"+gateway.StandardPath))
 	check(t, got, pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"})
 }
-

@@ -173,4 +173,3 @@ func TestSendStopped(t *testing.T) {
 	url := serveRaw(t, func(_ net.Conn, r *bufio.Reader) { readRequest(r); stop(); r.ReadByte() })
 	check(t, newSender(t, loopback(), gateway.Options{}).Send(ctx, to(url)), pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout"})
 }
-
