@@ -84,7 +84,8 @@ func (s *Store) AccountsApplied(ctx context.Context) (map[int]int64, error) {
 	return applied, nil
 }
 
-// SetAccountsApplied raises that offset of a partition. Within an epoch it never falls; a newer epoch begins anew, an older one is ignored.
+// SetAccountsApplied raises that offset of a partition. Within an epoch it never falls; a newer epoch begins anew, an older one is ignored, 0 is the
+// one that is saved.
 func (s *Store) SetAccountsApplied(ctx context.Context, epoch int64, partition int, offset int64) error {
 	_, err := s.runOne(ctx, "save how far accounts are applied", raiseAppliedScript, []string{s.keys.accountsApplied()}, partition, epoch, offset)
 	return err

@@ -253,13 +253,19 @@ func TestAccountsApplied(t *testing.T) {
 			offset    int64
 			want      map[int]int64
 		}{
-			{0, 0, 0, map[int]int64{0: 0}},
-			{0, 0, 10, map[int]int64{0: 10}},
-			{0, 11, 1 << 52, map[int]int64{0: 10, 11: 1 << 52}},
-			{0, 0, 9, map[int]int64{0: 10, 11: 1 << 52}}, // never lowered
-			{1, 0, 2, map[int]int64{0: 2, 11: 1 << 52}},  // a new incarnation of the topic
-			{0, 0, 99, map[int]int64{0: 2, 11: 1 << 52}}, // somebody still reads the old one
-			{1, 0, 3, map[int]int64{0: 3, 11: 1 << 52}},
+			{1, 0, 0, map[int]int64{0: 0}},
+			{1, 0, 10, map[int]int64{0: 10}},
+			{1, 11, 1 << 52, map[int]int64{0: 10, 11: 1 << 52}},
+			{1, 0, 9, map[int]int64{0: 10, 11: 1 << 52}}, // never lowered
+			{2, 0, 2, map[int]int64{0: 2, 11: 1 << 52}},  // a new incarnation of the topic
+			{1, 0, 99, map[int]int64{0: 2, 11: 1 << 52}}, // somebody still reads the old one
+			{0, 0, 1, map[int]int64{0: 2, 11: 1 << 52}},  // the one that is saved
+			{0, 0, 4, map[int]int64{0: 4, 11: 1 << 52}},
+			{1, 0, 99, map[int]int64{0: 4, 11: 1 << 52}},
+			{0, 12, 3, map[int]int64{0: 4, 11: 1 << 52, 12: 3}}, // none is saved
+			{1_800_000_000_000, 12, 1, map[int]int64{0: 4, 11: 1 << 52, 12: 1}},
+			{0, 12, 2, map[int]int64{0: 4, 11: 1 << 52, 12: 2}},
+			{1_799_999_999_999, 12, 9, map[int]int64{0: 4, 11: 1 << 52, 12: 2}},
 		} {
 			if i == 0 {
 				if got, err := s.AccountsApplied(ctx); err != nil || len(got) != 0 {

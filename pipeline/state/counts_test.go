@@ -52,7 +52,7 @@ func change(t *testing.T, s *Store, changes ...pipeline.CountChange) {
 func counted(t *testing.T, s *Store, userIDs []string, want []map[string][]byte) {
 	t.Helper()
 	got, err := s.Counts(t.Context(), userIDs)
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(bytes.Equal)); err != nil || diff != "" {
 		t.Errorf("Counts: %v (-want +got):\n%s", err, diff)
 	}
 }

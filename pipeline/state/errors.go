@@ -49,7 +49,10 @@ func (s *Store) fail(op string, err error) error {
 func clean(err error) string {
 	text := err.Error()
 	var answer redis.Error
-	if errors.As(err, &answer) {
+	switch {
+	case errors.Is(err, redis.Nil):
+		return "not found"
+	case errors.As(err, &answer):
 		text, _, _ = strings.Cut(answer.Error(), ", with args beginning with")
 		return text
 	}
@@ -96,6 +99,9 @@ func (s *Store) hint(err error) string {
 	if hint := tlsHint(err); hint != "" {
 		return hint
 	}
+	if errors.Is(err, redis.Nil) && s.mode == Sentinel {
+		return "the sentinels know no such master: check redis.sentinel.master"
+	}
 	return s.networkHint(err)
 }
 
@@ -139,8 +145,6 @@ func (s *Store) networkHint(err error) string {
 		return "no answer within " + s.timeout.String() + " (redis.timeout): is the server overloaded, or does a firewall drop packets?"
 	case isHangUp(err):
 		return "the server closed the connection: it restarts, or wants TLS (redis.tls.enabled)"
-	case strings.Contains(err.Error(), "sentinel"):
-		return "check redis.addresses (the sentinels) and redis.sentinel.master"
 	}
 	return ""
 }

@@ -64,22 +64,18 @@ func parseRev(saved string) (int64, error) {
 // change any more. An event that the index holds already keeps its position.
 func (s *Store) SaveRoom(ctx context.Context, change pipeline.RoomChange) error {
 	const op = "save a room"
-	var set, remove, index []any
+	set, index := []any{}, []any{}
 	for name, value := range change.Set {
 		if name == revField {
 			return s.fail(op, fmt.Errorf("the field name %q is taken", revField))
 		}
-		if value == "" {
-			remove = append(remove, name)
-		} else {
-			set = append(set, name, value)
-		}
+		set = append(set, name, value)
 	}
 	for _, entry := range change.Index {
 		index = append(index, entry.Position, entry.EventID)
 	}
-	args := []any{change.Rev, rand.Text(), indexSize, len(set) / 2, len(remove)}
-	args = append(append(append(args, set...), remove...), index...)
+	args := []any{change.Rev, rand.Text(), indexSize, len(set) / 2}
+	args = append(append(args, set...), index...)
 	keys := []string{s.keys.room(change.RoomID), s.keys.index(change.RoomID)}
 	answer, err := s.runOne(ctx, op, saveRoomScript, keys, args...)
 	if err != nil {
@@ -119,9 +115,6 @@ func (s *Store) FillRoom(ctx context.Context, roomID string, fields map[string]s
 	for name, value := range fields {
 		if name == revField {
 			return 0, s.fail(op, fmt.Errorf("the field name %q is taken", revField))
-		}
-		if value == "" {
-			continue
 		}
 		if n == maxFillFields {
 			steps, n = append(steps, call{keys: []string{key}, args: []any{save}}), 0

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,16 +173,19 @@ func (s *Store) ask(ctx context.Context, op string, n int, queue func(pipe redis
 	return answers, nil
 }
 
-// exec is one round trip with its deadline. What went wrong with one command stands in its answer; an error is returned only if there are no answers.
+// exec is one round trip with its deadline. What went wrong with one command stands in its answer; an error is returned if none of them says why.
+//
+// The driver returns commands without an error that it has never sent: when a new connection is refused with an answer of the server (a wrong password, a
+// master that the sentinels don't know), only Exec itself fails. So its error must never be passed over.
 func (s *Store) exec(ctx context.Context, queue func(redis.Pipeliner)) ([]redis.Cmder, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	pipe := s.client.Pipeline()
 	queue(pipe)
-	want := pipe.Len()
 	answers, err := pipe.Exec(ctx)
-	if len(answers) == want {
-		return answers, nil
+	failed := func(answer redis.Cmder) bool { return answer.Err() != nil }
+	if err != nil && !slices.ContainsFunc(answers, failed) {
+		return nil, err
 	}
-	return nil, errors.Join(err, fmt.Errorf("%d of %d commands were answered", len(answers), want))
+	return answers, nil
 }
