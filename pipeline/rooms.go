@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/maypok86/otter/v2"
 
@@ -34,8 +33,7 @@ type Rooms struct {
 	Clock       clock.Clock
 	Log         *slog.Logger
 
-	evaluator rules.Evaluator
-	rooms     *otter.Cache[string, *Room]
+	rooms *otter.Cache[string, *Room]
 }
 
 // NewRooms completes the stage with a cache of at most size rooms.
@@ -232,10 +230,10 @@ func (b *batch) evaluate(ctx context.Context, e *Event, userIDs []string) (told 
 			asked = append(asked, r)
 		}
 	}
-	decisions := b.stage.evaluator.Evaluate(e.Parsed, &b.room.Rules, asked, nil)
 	v := verdictList{}
-	for i := range decisions {
-		told = v.add(told, &asked[i], &decisions[i])
+	for i := range asked {
+		decision := asked[i].Rules.Evaluate(e.Parsed, &b.room.Rules, &asked[i])
+		told = v.add(told, &asked[i], &decision)
 	}
 	return v.drop(told), v.list, nil
 }

@@ -2,7 +2,13 @@ package pipeline
 
 // Decisions of the rules, as they travel: each different one once.
 
-import "tocsin/rules"
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"tocsin/rules"
+)
 
 // verdictList collects the verdicts of a notice. Most recipients share a handful.
 type verdictList struct {
@@ -35,7 +41,7 @@ func (v *verdictList) add(to []Recipient, r *rules.Recipient, d *rules.Decision)
 
 // of is the index of the decision's verdict.
 func (v *verdictList) of(d *rules.Decision) int {
-	tweaks := d.Tweaks.JSON()
+	tweaks := tweaksJSON(d.Tweaks)
 	key := verdictKey{d.RuleID, d.Notify, d.Coalesce, d.Highlight, string(tweaks)}
 	if i, ok := v.index[key]; ok {
 		return i
@@ -47,6 +53,18 @@ func (v *verdictList) of(d *rules.Decision) int {
 	v.list = append(v.list, Verdict{Rule: d.RuleID, Notify: d.Notify, Coalesce: d.Coalesce, Highlight: d.Highlight, Sound: ok && sound != "", Tweaks: tweaks})
 	v.index[key] = len(v.list) - 1
 	return len(v.list) - 1
+}
+
+// tweaksJSON is an object, or nil if there are no tweaks.
+func tweaksJSON(t rules.Tweaks) jsontext.Value {
+	if len(t) == 0 {
+		return nil
+	}
+	object, err := t.MarshalJSON()
+	if err != nil {
+		panic(fmt.Sprintf("tweaks that do not encode: %v", err)) // they are values that were parsed
+	}
+	return object
 }
 
 // drop leaves out the recipients whom no verdict notifies.

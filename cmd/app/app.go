@@ -62,6 +62,22 @@ type Worker struct {
 	started   bool // every stage has been started
 }
 
+// parts are what the stages share.
+type parts struct {
+	meta        pipeline.Meta
+	accounts    *pipeline.AccountCache
+	writer      *stream.Writer
+	deadLetters *stream.DeadLetters
+	sender      *gateway.Sender
+}
+
+// close ends what the stages wrote and sent with, after they have ended.
+func (p parts) close() {
+	p.sender.Close()
+	p.deadLetters.Close()
+	p.writer.Close()
+}
+
 // member is this worker's part of a consumer group.
 type member struct {
 	group string
@@ -130,22 +146,22 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 	if err != nil {
 		return err
 	}
-	writer := w.cluster.NewWriter(stream.WriterConfig{})
-	defer writer.Close()
-	deadLetters := w.cluster.NewDeadLetters(w.cfg.Topics.DeadLetter)
-	defer deadLetters.Close()
-	accounts := pipeline.NewAccountCache(w.store, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log)
+	p := parts{
+		meta: meta, writer: w.cluster.NewWriter(stream.WriterConfig{}), deadLetters: w.cluster.NewDeadLetters(w.cfg.Topics.DeadLetter), sender: w.gatewaySender(),
+		accounts: pipeline.NewAccountCache(w.store, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log),
+	}
+	defer p.close()
 
 	// When a stage fails for good, the others stop cleanly too.
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.serveHealth(ctx) })
 	g.Go(func() error { return w.watchPartitions(ctx) })
 	if w.runs(StageAccounts) {
-		if err := w.consume(g, ctx, hard, w.accountsConsumer(deadLetters)); err != nil {
+		if err := w.consume(g, ctx, hard, w.accountsConsumer(p)); err != nil {
 			return errors.Join(err, g.Wait())
 		}
 	}
-	g.Go(func() error { return w.startRest(g, ctx, hard, meta, accounts, writer, deadLetters) })
+	g.Go(func() error { return w.startRest(g, ctx, hard, p) })
 	err = g.Wait()
 	if err == nil || errors.Is(err, context.Canceled) && hard.Err() == nil {
 		w.log.Info("stopped cleanly")
@@ -170,25 +186,25 @@ func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
 }
 
 // startRest starts the stages that must not work before all accounts are known, once they are.
-func (w *Worker) startRest(g *errgroup.Group, ctx, hard context.Context, meta pipeline.Meta, accounts *pipeline.AccountCache, writer *stream.Writer, dead *stream.DeadLetters) error {
+func (w *Worker) startRest(g *errgroup.Group, ctx, hard context.Context, p parts) error {
 	if w.runs(StageRetry) {
 		for _, delay := range delivery.Tiers {
-			if err := w.consume(g, ctx, hard, w.retryConsumer(delay, writer)); err != nil {
+			if err := w.consume(g, ctx, hard, w.retryConsumer(p, delay)); err != nil {
 				return err
 			}
 		}
 	}
 	if w.runs(StageRooms) || w.runs(StageUsers) {
-		if err := w.followAccounts(g, ctx, accounts); err != nil {
+		if err := w.followAccounts(g, ctx, p.accounts); err != nil {
 			return err
 		}
 		if w.runs(StageUsers) {
-			if err := w.consume(g, ctx, hard, w.usersConsumer(meta, accounts, writer, dead)); err != nil {
+			if err := w.consume(g, ctx, hard, w.usersConsumer(p)); err != nil {
 				return err
 			}
 		}
 		if w.runs(StageRooms) {
-			if err := w.consume(g, ctx, hard, w.roomsConsumer(accounts, writer, dead)); err != nil {
+			if err := w.consume(g, ctx, hard, w.roomsConsumer(p)); err != nil {
 				return err
 			}
 		}

@@ -21,8 +21,8 @@ import (
 var ErrCheck = errors.New("not everything is as it must be")
 
 // Check looks at whatever a worker needs and writes one line each: ok, or what is wrong and what to do. Everything is looked at, whatever fails before.
-func Check(ctx context.Context, cfg *config.Config, opts Options, w io.Writer) error {
-	c := &checker{ctx: ctx, cfg: cfg, opts: opts, out: w}
+func Check(ctx context.Context, cfg *config.Config, w io.Writer) error {
+	c := &checker{ctx: ctx, cfg: cfg, out: w}
 	c.say("configuration", nil, "valid")
 	if cfg.Homeserver.ServerName == "" {
 		c.say("homeserver", errors.New("homeserver.server_name is needed: whose users are notified?"), "")
@@ -38,7 +38,6 @@ func Check(ctx context.Context, cfg *config.Config, opts Options, w io.Writer) e
 type checker struct {
 	ctx    context.Context
 	cfg    *config.Config
-	opts   Options
 	out    io.Writer
 	failed bool
 }
@@ -57,7 +56,7 @@ func (c *checker) warn(what, text string) { fmt.Fprintf(c.out, "warning %-14s %s
 
 // kafka looks at the connection, then at each topic.
 func (c *checker) kafka() {
-	cluster, err := connectKafka(c.cfg, c.opts, slog.New(slog.DiscardHandler), clock.System{})
+	cluster, err := connectKafka(c.cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{})
 	if err != nil {
 		c.say("kafka", err, "")
 		return

@@ -13,8 +13,8 @@ import (
 
 func (w *Worker) group(name string) string { return w.cfg.Kafka.GroupPrefix + "." + name }
 
-func (w *Worker) accountsConsumer(dead *stream.DeadLetters) stream.ConsumerConfig {
-	s := &pipeline.Accounts{Store: w.store, DeadLetters: dead, Log: w.log}
+func (w *Worker) accountsConsumer(p parts) stream.ConsumerConfig {
+	s := &pipeline.Accounts{Store: w.store, DeadLetters: p.deadLetters, Log: w.log}
 	return stream.ConsumerConfig{
 		Group: w.group(StageAccounts), Topic: w.cfg.Topics.Account, Workers: 1, Handler: s, Committed: s.Committed,
 		// What Redis does not have is read again, whatever the group has committed: Redis may have been emptied.
@@ -25,25 +25,25 @@ func (w *Worker) accountsConsumer(dead *stream.DeadLetters) stream.ConsumerConfi
 	}
 }
 
-func (w *Worker) roomsConsumer(accounts *pipeline.AccountCache, writer *stream.Writer, dead *stream.DeadLetters) stream.ConsumerConfig {
+func (w *Worker) roomsConsumer(p parts) stream.ConsumerConfig {
 	s := pipeline.NewRooms(pipeline.Rooms{
-		Store: w.store, Accounts: accounts, Writer: writer, DeadLetters: dead, Topics: w.cfg.Topics, Server: w.cfg.Homeserver.ServerName,
+		Store: w.store, Accounts: p.accounts, Writer: p.writer, DeadLetters: p.deadLetters, Topics: w.cfg.Topics, Server: w.cfg.Homeserver.ServerName,
 		Partitions: w.notificationPartitions, Clock: w.clock, Log: w.log,
 	}, w.cfg.Pipeline.CachedRooms)
 	return stream.ConsumerConfig{Group: w.group(StageRooms), Topic: w.cfg.Topics.Events, Workers: w.cfg.Pipeline.RoomWorkers, Handler: s}
 }
 
-func (w *Worker) usersConsumer(meta pipeline.Meta, accounts *pipeline.AccountCache, writer *stream.Writer, dead *stream.DeadLetters) stream.ConsumerConfig {
+func (w *Worker) usersConsumer(p parts) stream.ConsumerConfig {
 	s := &pipeline.Users{
-		Counts: w.store, Store: w.store, Accounts: accounts, Delivery: delivery.New(w.cfg.Delivery, w.gatewaySender(), w.clock), Writer: writer, DeadLetters: dead,
+		Counts: w.store, Store: w.store, Accounts: p.accounts, Delivery: delivery.New(w.cfg.Delivery, p.sender, w.clock), Writer: p.writer, DeadLetters: p.deadLetters,
 		Topics: w.cfg.Topics, Tiers: delivery.Tiers, Partitions: w.notificationPartitions, Badge: w.cfg.Badge, MaxUnread: w.cfg.Pipeline.MaxUnread,
-		Expiry: pipeline.Expiry{Call: w.cfg.Delivery.Expiry.Call, Message: w.cfg.Delivery.Expiry.Message}, PushFrom: w.cfg.Delivery.PushFrom.Time(meta.FirstStart), Clock: w.clock, Log: w.log,
+		Expiry: pipeline.Expiry{Call: w.cfg.Delivery.Expiry.Call, Message: w.cfg.Delivery.Expiry.Message}, PushFrom: w.cfg.Delivery.PushFrom.Time(p.meta.FirstStart), Clock: w.clock, Log: w.log,
 	}
 	return stream.ConsumerConfig{Group: w.group(StageUsers), Topic: w.cfg.Topics.Notifications, Workers: w.cfg.Pipeline.UserWorkers, Handler: s}
 }
 
-func (w *Worker) retryConsumer(delay time.Duration, writer *stream.Writer) stream.ConsumerConfig {
+func (w *Worker) retryConsumer(p parts, delay time.Duration) stream.ConsumerConfig {
 	topic := w.cfg.Topics.Retry(delay)
-	s := &pipeline.Retry{Writer: writer, Topic: w.cfg.Topics.Notifications, Clock: w.clock, Delay: delay}
+	s := &pipeline.Retry{Writer: p.writer, Topic: w.cfg.Topics.Notifications, Clock: w.clock, Delay: delay}
 	return stream.ConsumerConfig{Group: w.group(StageRetry + topic[len(w.cfg.Topics.RetryPrefix):]), Topic: topic, Workers: 1, Handler: s, Due: s.Due}
 }

@@ -20,7 +20,6 @@ import (
 type TopicOptions struct {
 	Partitions  int // of each topic; 0: 12
 	Replication int // copies of each partition; 0: as the brokers default
-	Options     Options
 }
 
 // defaultPartitions lets a deployment grow to twelve workers without repartitioning.
@@ -71,7 +70,7 @@ func topicNames(cfg *config.Config) []string {
 
 // CreateTopics makes the topics that are missing and tells w about each. What exists is left as it is.
 func CreateTopics(ctx context.Context, cfg *config.Config, opts TopicOptions, w io.Writer) error {
-	cluster, err := connectKafka(cfg, opts.Options, slog.New(slog.DiscardHandler), clock.System{})
+	cluster, err := connectKafka(cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{})
 	if err != nil {
 		return err
 	}
