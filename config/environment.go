@@ -43,7 +43,7 @@ func (l *loader) environment(environ []string) {
 		switch k := byVariable[name]; {
 		case k != nil:
 			l.set(k, node{kind: untyped, scalar: vars[name]}, at)
-		case notKeys.MatchString(name), serviceLinks.MatchString(name+"="+vars[name]):
+		case notKeys.MatchString(name), serviceLinks.MatchString(name + "=" + vars[name]):
 		default:
 			l.report(at, "", didYouMean("is not a variable of tocsin", l.suggestVariable(name)))
 		}

@@ -76,7 +76,7 @@ func TestFaults(t *testing.T) {
 		{"NUL", "server: {name: \"a\\0b\", login: {user: u, password: \"a\\0b\"}}\n", []string{"TOCSIN_LIMITS_MODE=a\x00b"}},
 		{"too large", strings.Repeat("#", maxFile+1), nil},
 	} {
-		_, faults := read(t, "tocsin.yaml", tc.file, tc.environ...)
+		_, faults := readSample(t, "tocsin.yaml", tc.file, tc.environ...)
 		file := tc.file
 		if len(file) > 1000 {
 			file = fmt.Sprintf("(%d bytes)\n", len(file))
@@ -100,7 +100,7 @@ func TestFaults(t *testing.T) {
 // A file without a name is one that a program holds: its lines alone are said.
 func TestFaultWithoutFile(t *testing.T) {
 	t.Parallel()
-	_, faults := read(t, "", "server:\n  nam: x\n")
+	_, faults := readSample(t, "", "server:\n  nam: x\n")
 	if got, want := faults.Error(), "line 2:3: server.nam: is not a key; did you mean server.name?"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -110,7 +110,7 @@ func TestFaultWithoutFile(t *testing.T) {
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	const secret = "hunter2-very-secret"
-	c, faults := read(t, "f", "server: {login: {user: u, password: "+secret+"}}")
+	c, faults := readSample(t, "f", "server: {login: {user: u, password: "+secret+"}}")
 	if faults != nil {
 		t.Fatal(faults)
 	}
@@ -143,14 +143,14 @@ func TestSecretsStaySecret(t *testing.T) {
 		"server: {login: {password: `" + secret + "}}",
 		"server: {login: {password: {{" + secret + "}}}}",
 	} {
-		_, faults := read(t, "f", file)
+		_, faults := readSample(t, "f", file)
 		if faults == nil {
 			t.Errorf("%s: no fault", file)
 		}
 		fmt.Fprintln(&shown, faults)
 	}
 	for _, e := range []string{"TOCSIN_SERVER_LOGIN_PASSWORD=" + secret + "\x00", "TOCSIN_SERVER_LOGIN_PASWORD=" + secret} {
-		_, faults := read(t, "f", "", e)
+		_, faults := readSample(t, "f", "", e)
 		fmt.Fprintln(&shown, faults)
 	}
 	if s := shown.String(); strings.Contains(s, secret) || strings.Contains(s, fmt.Sprintf("%x", secret)) {

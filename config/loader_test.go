@@ -91,8 +91,8 @@ func sampleDefaults() *sample {
 	}
 }
 
-// read is Parse for a sample: nil if the text is right.
-func read(t *testing.T, file, text string, environ ...string) (*sample, Faults) {
+// readSample is Parse for a sample: nil if the text is right.
+func readSample(t *testing.T, file, text string, environ ...string) (*sample, Faults) {
 	t.Helper()
 	c := sampleDefaults()
 	return c, parseYAML(c, file, []byte(text), environ)
@@ -190,7 +190,7 @@ limits:
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			got, faults := read(t, "tocsin.yaml", tc.file, tc.environ...)
+			got, faults := readSample(t, "tocsin.yaml", tc.file, tc.environ...)
 			if faults != nil {
 				t.Fatal(faults)
 			}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
-
 
 func writeTable(w io.Writer, s *schema) error {
 	var b strings.Builder
@@ -45,9 +45,12 @@ func show(v reflect.Value) string {
 		}
 		return strings.Join(parts, ",")
 	case reflect.Map:
-		if v.Len() == 0 {
-			return ""
+		var parts []string
+		for _, name := range v.MapKeys() {
+			parts = append(parts, fmt.Sprintf("%v=%v", name, v.MapIndex(name)))
 		}
+		slices.Sort(parts)
+		return strings.Join(parts, ",")
 	}
 	if d, ok := v.Interface().(time.Duration); ok {
 		return showDuration(d)
