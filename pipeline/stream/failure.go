@@ -47,8 +47,6 @@ func explain(err error) error {
 		advice = "the brokers' certificate is not valid"
 	case strings.Contains(err.Error(), "expecting TLS"):
 		advice = "set kafka.tls.enabled"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		advice = "the broker closed the connection: does this listener want TLS (kafka.tls.enabled) or a login (kafka.sasl), or neither?"
 	case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.GroupAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
 		advice = "the user of kafka.sasl.username lacks this permission"
 	case isDialError(err):
@@ -59,6 +57,14 @@ func explain(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w (%s)", err, advice)
+}
+
+// explainFirst is explain for the first request of a connection, when its settings may still be wrong.
+func explainFirst(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(err.Error(), "expecting TLS") {
+		return fmt.Errorf("%w (the broker closed the connection: does this listener want TLS (kafka.tls.enabled) or a login (kafka.sasl), or neither?)", err)
+	}
+	return explain(err)
 }
 
 func isDialError(err error) bool {
@@ -132,12 +138,17 @@ func persist(ctx context.Context, report *complaint, f func() error) bool {
 	return false
 }
 
+// Leaders move, brokers restart and connections break all the time: only what lasts longer is worth a line in the log.
+const networkPatience = time.Second
+
 // complaint tells of something that keeps failing: when the error changes, and each minute. It is safe for concurrent use.
 type complaint struct {
-	log  *slog.Logger
-	what string
+	log      *slog.Logger
+	what     string
+	patience time.Duration // what is over so soon is not told
 
 	mu     sync.Mutex
+	since  time.Time // zero if it works
 	last   string
 	told   time.Time
 	silent int // failures since it was told
@@ -148,12 +159,15 @@ func (c *complaint) of(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, text := time.Now(), err.Error()
-	since := now.Sub(c.told)
-	if !c.told.IsZero() && since < time.Minute && (text == c.last || since < time.Second) {
+	if c.since.IsZero() {
+		c.since = now
+	}
+	ago := now.Sub(c.told)
+	if now.Sub(c.since) < c.patience || !c.told.IsZero() && ago < time.Minute && (text == c.last || ago < time.Second) {
 		c.silent++
 		return
 	}
-	c.log.Warn(c.what+", trying again", "error", text, "repeated", c.silent)
+	c.log.Warn(c.what+": trying again", "error", text, "repeated", c.silent)
 	c.last, c.told, c.silent = text, now, 0
 }
 
@@ -161,9 +175,8 @@ func (c *complaint) of(err error) {
 func (c *complaint) over() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.told.IsZero() {
-		return
+	if !c.told.IsZero() {
+		c.log.Info(c.what+": works again", "after", time.Since(c.since).Round(time.Millisecond))
 	}
-	c.log.Info(c.what+": over", "lasted", time.Since(c.told).Round(time.Millisecond))
-	c.last, c.told, c.silent = "", time.Time{}, 0
+	c.since, c.last, c.told, c.silent = time.Time{}, "", time.Time{}, 0
 }

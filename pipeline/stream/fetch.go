@@ -107,13 +107,18 @@ func closeRecord(rec *protocol.Record) {
 // trueCause finds out what is behind an error that says a topic or broker is not known: kafka-go says so whenever it has no view of the cluster, for instance
 // because the password is wrong. Only a question for metadata tells.
 func (c *Cluster) trueCause(ctx context.Context, topic string, err error) error {
-	if errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition) || errors.Is(err, kafka.UnknownTopicOrPartition) ||
-		errors.Is(err, kafka.BrokerNotAvailable) {
+	if isMissing(err) || errors.Is(err, kafka.BrokerNotAvailable) {
 		if _, cause := c.topics(ctx, []string{topic}); cause != nil {
 			return cause
 		}
 	}
 	return explain(err)
+}
+
+// isMissing reports whether an error says that a topic or partition does not exist, be it true or not.
+func isMissing(err error) bool {
+	return errors.Is(err, ErrMissingTopic) || errors.Is(err, kafka.UnknownTopicOrPartition) ||
+		errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition)
 }
 
 // size is what a record weighs against the budget of a partition.

@@ -83,8 +83,8 @@ func (g *generation) assign(taking, handling context.Context) bool {
 		log := c.log.With("partition", id)
 		g.parts = append(g.parts, &partition{
 			consumer: c, id: id, generation: g.number, handling: handling, kick: g.kick, log: log,
-			fetches: &complaint{log: log, what: "fetch records"}, takes: &complaint{log: log, what: "take records"},
-			committed: commits[id], saved: -1, announced: -1, end: -1,
+			fetches: &complaint{log: log, what: "fetch records", patience: networkPatience}, takes: &complaint{log: log, what: "take records"},
+			committed: commits[id], drained: make(chan struct{}), saved: -1, announced: -1, end: -1,
 		})
 	}
 	c.log.Info("partitions assigned", "generation", g.gen.ID, "partitions", ids)
@@ -133,25 +133,27 @@ func (g *generation) watch(taking context.Context) {
 	}
 }
 
-// drain finishes what runs within the time for it, and commits. A rebalance stops kafka-go's heartbeats; a commit is one too, at the right broker, and
-// shows its error, so the watermarks are committed again and again, moved or not.
+// drain finishes what runs, and fills up below it, within the time for it, and commits. A rebalance stops kafka-go's heartbeats; a commit is one too, at the
+// right broker, and shows its error, so the watermarks are committed again and again, moved or not.
 func (g *generation) drain(cut context.Context, stopHandling context.CancelFunc) {
 	c := g.consumer
-	c.lanes.giveUp(g.parts...)
+	c.lanes.giveUp(true, g.parts...)
 	idle := make(chan struct{})
 	c.handlers.Go(func() {
 		defer close(idle)
 		g.wg.Wait()
 		for _, p := range g.parts {
-			p.running.Wait()
+			<-p.drained
 		}
 	})
 	heartbeat := time.NewTicker(c.cluster.cfg.HeartbeatInterval)
 	defer heartbeat.Stop()
+	filled := time.NewTimer(c.cluster.cfg.DrainTimeout / 5)
+	defer filled.Stop()
 	deadline := time.NewTimer(c.cluster.cfg.DrainTimeout)
 	defer deadline.Stop()
 	member := true
-	for waiting, last := true, false; waiting; {
+	for waiting, calledOff := true, false; waiting; {
 		select {
 		case <-idle:
 			waiting = false
@@ -161,13 +163,15 @@ func (g *generation) drain(cut context.Context, stopHandling context.CancelFunc)
 				member = !isFenced(g.commit(ctx, true))
 				cancel()
 			}
+		case <-filled.C:
+			c.lanes.giveUp(false, g.parts...)
 		case <-deadline.C:
 			stopHandling()
-			if last {
+			if calledOff {
 				c.log.Error("handlers do not end although their context has; their lanes stay blocked until they do")
 				waiting = false
 			}
-			last = true
+			calledOff = true
 			deadline.Reset(grace)
 		}
 	}

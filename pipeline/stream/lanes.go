@@ -67,6 +67,7 @@ func (l *lanes) submit(jobs []job) {
 			l.enqueue(ln)
 		}
 		ln.queue = append(ln.queue, j)
+		j.part.jobs++
 	}
 }
 
@@ -94,9 +95,7 @@ func (l *lanes) work() {
 			tasks[i] = j.task
 		}
 		part := jobs[0].part
-		err := l.do(part.handling, ln.name, tasks)
-		l.settle(ln, part, jobs, err)
-		part.running.Done()
+		l.settle(ln, part, jobs, l.do(part.handling, ln.name, tasks))
 	}
 }
 
@@ -117,7 +116,6 @@ func (l *lanes) next() (*lane, []job) {
 			n++
 		}
 		ln.running = n
-		part.running.Add(1)
 		return ln, ln.queue[:n:n]
 	}
 	l.workers--
@@ -138,6 +136,7 @@ func (l *lanes) settle(ln *lane, part *partition, jobs []job, err error) {
 	case err == nil:
 		ln.queue = ln.queue[len(jobs):]
 		ln.again, ln.pauses = 0, nil
+		part.forget(len(jobs))
 	case errors.Is(err, ErrStop):
 		part.stop(err)
 		part.halted = true
@@ -160,9 +159,14 @@ func (l *lanes) settle(ln *lane, part *partition, jobs []job, err error) {
 	l.enqueue(ln)
 }
 
-// drop takes all of a partition off the lane.
+// drop takes all of a partition off a lane that does not run.
 func (ln *lane) drop(part *partition) {
-	ln.queue = slices.DeleteFunc(slices.Clone(ln.queue), func(j job) bool { return j.part == part })
+	ln.queue = slices.DeleteFunc(slices.Clone(ln.queue), func(j job) bool {
+		if j.part == part {
+			part.forget(1)
+		}
+		return j.part == part
+	})
 	ln.again, ln.pauses = 0, nil
 }
 
@@ -176,24 +180,54 @@ func (l *lanes) unpark(ln *lane) {
 	}
 }
 
-// giveUp drops what has not begun of partitions. What runs goes on: wait for partition.running.
-func (l *lanes) giveUp(parts ...*partition) {
+// giveUp takes nothing more of partitions that are about to be given up. What runs goes on. What has not begun is dropped, except, if fill is set, where
+// something above it in its partition is done or runs: without it, that would have to be done again, because nothing above the lowest record that is
+// not done can be committed. partition.drained is closed when nothing is left.
+func (l *lanes) giveUp(fill bool, parts ...*partition) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	highest := map[*partition]int64{} // below which is filled up
 	for _, p := range parts {
-		p.givenUp = true
+		highest[p] = -1
+		if fill {
+			highest[p] = p.highest()
+		}
+		if !p.givenUp {
+			p.givenUp = true
+			p.forget(0)
+		}
 	}
-	for _, ln := range l.byName {
-		kept := ln.queue[:ln.running:ln.running]
-		for i, j := range ln.queue[ln.running:] {
-			if !j.part.givenUp {
-				kept = append(kept, j)
-			} else if ln.running == 0 && i < ln.again {
-				ln.again, ln.pauses = 0, nil
+	if fill {
+		for _, ln := range l.byName {
+			for _, j := range ln.queue[:ln.running] {
+				highest[j.part] = max(highest[j.part], j.task.Record.Offset)
 			}
 		}
-		ln.queue = kept
-		if ln.parked != nil && ln.again == 0 {
+	}
+	for _, ln := range l.byName {
+		l.keep(ln, func(j job) bool {
+			high, given := highest[j.part]
+			return !given || j.task.Record.Offset < high && ln.again == 0
+		})
+	}
+}
+
+// keep drops the jobs of a lane that do not run and are not to be kept. l.mu is held.
+func (l *lanes) keep(ln *lane, wanted func(job) bool) {
+	kept := ln.queue[:ln.running:ln.running]
+	parkedLost := false
+	for i, j := range ln.queue[ln.running:] {
+		if wanted(j) {
+			kept = append(kept, j)
+			continue
+		}
+		j.part.forget(1)
+		parkedLost = parkedLost || ln.running == 0 && i < ln.again
+	}
+	ln.queue = kept
+	if parkedLost {
+		ln.again, ln.pauses = 0, nil
+		if ln.parked != nil {
 			ln.parked.Stop()
 			ln.parked = nil
 			l.enqueue(ln)

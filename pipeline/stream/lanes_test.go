@@ -63,7 +63,7 @@ func newBench(t *testing.T, workers int) *bench {
 
 // part is a partition in which n records are begun, spread over so many lanes.
 func (b *bench) part(handling context.Context, first int64, n, lanes int) (*partition, []job) {
-	p := &partition{handling: handling, log: testLog(b.t), halt: func() {}, mark: newWatermark(first, 1e6, 1e9)}
+	p := &partition{handling: handling, drained: make(chan struct{}), log: testLog(b.t), halt: func() {}, mark: newWatermark(first, 1e6, 1e9)}
 	var records []*Record
 	for i := range n {
 		records = append(records, &Record{Offset: first + int64(i)})
@@ -144,7 +144,7 @@ func TestLanesDoNotHoldUpOthers(t *testing.T) {
 			t.Errorf("%d lanes are done, want 8", n)
 		}
 		cancel()
-		b.lanes.giveUp(p)
+		b.lanes.giveUp(false, p)
 		b.lanes.close()
 	})
 }
@@ -157,7 +157,7 @@ func TestLanesBatch(t *testing.T) {
 		b.do = func(_ context.Context, _ string, tasks []Task) error {
 			sizes = append(sizes, len(tasks))
 			time.Sleep(time.Second)
-		synctest.Wait()
+			synctest.Wait()
 			return nil
 		}
 		_, jobs := b.part(t.Context(), 0, 251, 1)
@@ -193,7 +193,7 @@ func TestLanesGiveUp(t *testing.T) {
 		synctest.Wait() // lane 0 runs with one task
 		b.lanes.submit(jobs[1:])
 		synctest.Wait() // lane 1 is parked
-		b.lanes.giveUp(old)
+		b.lanes.giveUp(false, old)
 		b.mu.Lock()
 		clear(b.failed)
 		b.mu.Unlock()
@@ -207,7 +207,7 @@ func TestLanesGiveUp(t *testing.T) {
 			t.Errorf("tasks %v were done while the old generation's task runs", got)
 		}
 		close(release)
-		old.running.Wait()
+		<-old.drained
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := b.done["0"]; len(got) != 11 || got[0] != 0 || got[1] != 100 {
@@ -232,7 +232,7 @@ func TestLanesStop(t *testing.T) {
 				return fmt.Errorf("version 9: %w", ErrStop)
 			}
 			time.Sleep(time.Second)
-		synctest.Wait()
+			synctest.Wait()
 			return nil
 		}
 		p, jobs := b.part(t.Context(), 0, 20, 2)

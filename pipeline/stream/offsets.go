@@ -170,11 +170,11 @@ const (
 // taken for one that is done. It is a time (milliseconds), so that it also rises when Kafka has dropped the commits along with the topic.
 func resume(c commit, b Bounds, first, now time.Time) resumption {
 	at := resumption{offset: c.offset, incarnation: c.note.incarnation, bounds: b}
-	anew := first.IsZero() || !first.Before(c.note.time) // a log that begins after the newest record that was done
+	anew := first.IsZero() || !first.Before(c.note.time) // the log begins after the newest record that was done
 	switch {
 	case c.offset < 0:
 		at.offset, at.verdict = b.First, isFresh
-	case c.offset > b.End && anew, c.suspect && anew && c.offset > b.First:
+	case c.offset > b.End && anew, c.suspect && c.offset > b.First && first.After(c.note.time):
 		at.offset, at.verdict = b.First, wasMade
 	case c.offset > b.End:
 		at.offset, at.verdict = b.End, wasCut

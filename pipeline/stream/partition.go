@@ -24,10 +24,11 @@ type partition struct {
 	fetches    *complaint
 	takes      *complaint
 
-	committed commit         // as the group had it at the beginning
-	running   sync.WaitGroup // Do calls
+	committed commit        // as the group had it at the beginning
+	drained   chan struct{} // closed when the partition is given up and no lane has anything of it
 
-	givenUp bool // nothing is submitted or begun any more; guarded by lanes.mu
+	jobs    int  // in lanes, waiting or running; guarded by lanes.mu
+	givenUp bool // nothing is submitted any more; guarded by lanes.mu
 	halted  bool // nothing is submitted any more; guarded by lanes.mu
 
 	mu          sync.Mutex
@@ -35,7 +36,7 @@ type partition struct {
 	incarnation int64
 	saved       int64     // what is committed; -1 if nothing
 	resave      bool      // commit even if the offset has not moved
-	gone        bool      // the topic was missing: what it has now may be another log
+	gone        bool      // the topic was missing: what it has now may be another log, to which our commits do not belong
 	announced   int64     // what ConsumerConfig.Committed was told; -1 if nothing
 	end         int64     // of the log, as last seen
 	waitsUntil  time.Time // when the record at hand is due
@@ -43,12 +44,8 @@ type partition struct {
 	halt        context.CancelFunc
 }
 
-const (
-	// Take gets so many records at once at most.
-	maxTake = 500
-	// A topic that was missing so often, with pauses, is gone.
-	timesMissing = 4
-)
+// Take gets so many records at once at most.
+const maxTake = 500
 
 // run works on the partition until taking ends.
 func (p *partition) run(taking context.Context) {
@@ -84,7 +81,6 @@ func (p *partition) run(taking context.Context) {
 
 // fetch fetches until that succeeds, or until it is clear that the offset has to be looked at again.
 func (p *partition) fetch(taking context.Context, offset int64) (got fetched, ok bool) {
-	missing := 0
 	ok = persist(taking, p.fetches, func() (err error) {
 		got, err = p.consumer.cluster.fetch(taking, p.consumer.cfg.Topic, p.id, offset)
 		p.mu.Lock()
@@ -93,9 +89,8 @@ func (p *partition) fetch(taking context.Context, offset int64) (got fetched, ok
 		case errors.Is(err, errOutside), err == nil && p.gone:
 			got = fetched{outside: true}
 			return nil
-		case errors.Is(err, ErrMissingTopic):
-			missing++
-			p.gone = p.gone || missing >= timesMissing
+		case isMissing(err):
+			p.gone = true
 		case err == nil:
 			p.end = got.end
 		}
@@ -107,7 +102,7 @@ func (p *partition) fetch(taking context.Context, offset int64) (got fetched, ok
 // begin finds out where to begin, or to begin anew.
 func (p *partition) begin(taking context.Context, committed commit) (offset int64, ok bool) {
 	cfg := p.consumer.cfg
-	ok = persist(taking, &complaint{log: p.log, what: "find where to begin"}, func() error {
+	ok = persist(taking, &complaint{log: p.log, what: "find where to begin", patience: networkPatience}, func() error {
 		at, err := p.consumer.cluster.locate(taking, cfg.Topic, p.id, committed)
 		if err != nil {
 			return err
@@ -237,6 +232,23 @@ func (p *partition) take(taking context.Context, records []*Record) bool {
 	p.mark.finish(entries...)
 	p.consumer.lanes.submit(jobs)
 	return true
+}
+
+// forget takes jobs off the count of what the lanes have. lanes.mu is held.
+func (p *partition) forget(jobs int) {
+	if p.jobs -= jobs; p.jobs == 0 && p.givenUp {
+		close(p.drained)
+	}
+}
+
+// highest is the highest offset that is done; -1 if none is.
+func (p *partition) highest() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mark == nil {
+		return -1
+	}
+	return p.mark.highestDone()
 }
 
 // stop leaves the partition where it is, until it is assigned anew.

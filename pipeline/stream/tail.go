@@ -18,7 +18,8 @@ type TailConfig struct {
 	// From is where to begin, by partition. A partition that it leaves out begins at its end as it is when Run begins; one that is added to the topic later, at its
 	// beginning.
 	From map[int]int64
-	// Record is called with each record, in order within a partition, from one goroutine a partition. After the loss of a log it sees all of the new one.
+	// Record is called with each record, in order within a partition, from one goroutine a partition. When the topic was missing, or the log is not
+	// what it was, it sees again all that there is.
 	// [Record.Generation] and [Record.Incarnation] are 0.
 	Record func(*Record)
 }
@@ -90,22 +91,20 @@ func (t *Tail) follow(ctx context.Context, begin map[int]int64) {
 
 // read reads one partition.
 func (t *Tail) read(ctx context.Context, partition int, offset int64) {
-	report := &complaint{log: t.log.With("partition", partition), what: "fetch records"}
-	missing := 0
+	report := &complaint{log: t.log.With("partition", partition), what: "fetch records", patience: networkPatience}
+	gone := false
 	for {
 		var got fetched
 		if !persist(ctx, report, func() (err error) {
 			got, err = t.cluster.fetch(ctx, t.cfg.Topic, partition, offset)
 			switch {
-			case errors.Is(err, ErrMissingTopic):
-				missing++
-			case errors.Is(err, errOutside), err == nil && missing >= timesMissing: // the log, or what it holds, is another one
+			case isMissing(err):
+				gone = true
+			case errors.Is(err, errOutside), err == nil && gone: // the log is another one, or may be
 				if offset, err = t.first(ctx, partition); err == nil {
-					missing = 0
+					gone = false
 				}
 				got = fetched{next: offset}
-			case err == nil:
-				missing = 0
 			}
 			return err
 		}) {

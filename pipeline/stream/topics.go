@@ -37,7 +37,7 @@ func (c *Cluster) topics(ctx context.Context, names []string) (map[string]Topic,
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("ask Kafka for its topics: %w", explain(err))
+		return nil, fmt.Errorf("ask Kafka for its topics: %w", explainFirst(err))
 	}
 	found := map[string]Topic{}
 	var errs []error

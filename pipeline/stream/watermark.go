@@ -19,6 +19,7 @@ type watermark struct {
 	next    int64 // next offset to be begun
 	open    int   // records begun and not done
 	bytes   int   // their bytes
+	highest int64 // offset that is done; -1 if none is
 	newest  time.Time
 }
 
@@ -34,7 +35,7 @@ type entry struct {
 const spanFactor = 8
 
 func newWatermark(next int64, maxRecords, maxBytes int) *watermark {
-	return &watermark{next: next, maxRecords: maxRecords, maxBytes: maxBytes, freed: make(chan struct{}, 1)}
+	return &watermark{next: next, highest: -1, maxRecords: maxRecords, maxBytes: maxBytes, freed: make(chan struct{}, 1)}
 }
 
 // room is how many of the records may begin now; at least one if nothing is in work.
@@ -91,6 +92,7 @@ func (w *watermark) finish(entries ...*entry) {
 		}
 		w.open--
 		w.bytes -= e.size
+		w.highest = max(w.highest, e.record.Offset)
 		if e.record.Time.After(w.newest) {
 			w.newest = e.record.Time
 		}
@@ -119,4 +121,11 @@ func (w *watermark) marks() (next, done int64, newest time.Time) {
 		done = w.entries[w.head].record.Offset
 	}
 	return w.next, done, w.newest
+}
+
+// highestDone is the highest offset that is done, perhaps above others that are not; -1 if none is.
+func (w *watermark) highestDone() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.highest
 }

@@ -51,7 +51,7 @@ func (c *Cluster) NewWriter(cfg WriterConfig) *Writer {
 	if cfg.Compression == "" {
 		cfg.Compression = c.cfg.Compression
 	}
-	w := &Writer{cluster: c, codec: codecs[cfg.Compression], report: &complaint{log: c.log, what: "write to Kafka"}, queues: map[topicPartition]*writeQueue{}}
+	w := &Writer{cluster: c, codec: codecs[cfg.Compression], report: &complaint{log: c.log, what: "write to Kafka", patience: networkPatience}, queues: map[topicPartition]*writeQueue{}}
 	w.stopped, w.stop = context.WithCancel(context.Background())
 	return w
 }
