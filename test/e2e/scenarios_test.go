@@ -1,0 +1,128 @@
+package e2e_test
+
+// The scenarios of testdata, by the very code of `tocsin-dev replay`.
+
+import (
+	"bytes"
+	"flag"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
+
+	"tocsin/cmd/tocsin-dev/replay"
+	"tocsin/test/stack"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew: read each difference before you believe it")
+
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.jsonl")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scenarios", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".jsonl")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := replayed(t, replay.Options{File: file})
+			golden := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(golden, []byte(strings.Join(got, "")), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(slices.Collect(strings.Lines(string(want))), got); diff != "" {
+				t.Errorf("left the pipeline (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestScenariosAreTold holds the table of testdata/README.md against the files.
+func TestScenariosAreTold(t *testing.T) {
+	table, err := os.ReadFile("testdata/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for row := range strings.Lines(string(table)) {
+		if name, ok := strings.CutPrefix(row, "| `"); ok {
+			told = append(told, name[:strings.IndexByte(name, '`')])
+		}
+	}
+	files, err := filepath.Glob("testdata/*.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, file := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(file), ".jsonl"))
+	}
+	if diff := cmp.Diff(names, told); diff != "" {
+		t.Errorf("scenarios and rows of the table (-files +rows):\n%s", diff)
+	}
+}
+
+// replayed is the output of a replay, on real servers if the environment names both.
+func replayed(t *testing.T, opts replay.Options) []string {
+	t.Helper()
+	if os.Getenv(stack.KafkaVariable) != "" && os.Getenv(stack.RedisVariable) != "" {
+		kafka := stack.Kafka(t)
+		opts.Servers = &replay.Servers{Kafka: kafka.Brokers, Redis: stack.Redis(t).Addresses, Prefix: kafka.Prefix}
+		t.Cleanup(func() { kafka.DeleteTopics(t) })
+	}
+	var out, log bytes.Buffer
+	opts.Output, opts.Log = &out, slog.New(slog.NewTextHandler(&log, nil))
+	if err := replay.Run(t.Context(), opts); err != nil {
+		t.Fatalf("%v\n%s\nThe worker's log:\n%s", err, &out, &log)
+	}
+	if t.Failed() {
+		t.Log(log.String())
+	}
+	return inOrder(slices.Collect(strings.Lines(out.String())))
+}
+
+// inOrder sorts what has no order: the pushes of one event to several pushers, which don't wait for one another. Those to one pusher stay in their order.
+func inOrder(lines []string) []string {
+	for begin := 0; begin < len(lines); {
+		end := begin + 1
+		for event, _ := about(lines[begin]); event != "" && end < len(lines); end++ {
+			if next, _ := about(lines[end]); next != event {
+				break
+			}
+		}
+		slices.SortStableFunc(lines[begin:end], func(a, b string) int {
+			_, to := about(a)
+			_, other := about(b)
+			return strings.Compare(to, other)
+		})
+		begin = end
+	}
+	return lines
+}
+
+// about is the event of a push and the device that it went to; "" for another line.
+func about(line string) (event, device string) {
+	var push struct {
+		URL  string `json:"url"`
+		Body struct {
+			Notification stack.Notification `json:"notification"`
+		} `json:"body"`
+	}
+	if json.Unmarshal([]byte(line), &push) != nil || len(push.Body.Notification.Devices) == 0 {
+		return "", ""
+	}
+	n := push.Body.Notification
+	return n.RoomID + n.EventID, push.URL + n.Devices[0].AppID + n.Devices[0].Pushkey
+}
