@@ -34,7 +34,7 @@ type Config struct {
 	KeyPrefix string            `yaml:"key_prefix" doc:"what all keys begin with"`
 	Shards    int               `yaml:"shards" doc:"parts that users and rooms are spread over; fixed at the first start"`
 	PoolSize  int               `yaml:"pool_size" doc:"connections to each server"`
-	Timeout   time.Duration     `yaml:"timeout" doc:"longest wait for one answer, connecting included"`
+	Timeout   time.Duration     `yaml:"timeout" doc:"longest wait for one answer; half of it for connecting"`
 
 	// Dial replaces the plain TCP connection, under TLS; nil: the system's. For virtual networks.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) `yaml:"-"`

@@ -25,7 +25,7 @@ func dialer(cfg Config) (dialFunc, error) {
 		return nil, fmt.Errorf("tls.%w", err)
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, cfg.Timeout/2) // else the caller's time is over, and he never hears what was wrong
 		defer cancel()
 		conn, err := dial(ctx, network, address)
 		if err != nil || secure == nil {

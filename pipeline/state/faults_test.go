@@ -92,10 +92,10 @@ func until(t *testing.T, call func() error) {
 	}
 }
 
-// traffic has some workers use all methods that write, while disturb is called again and again, and then looks whether anything is lost.
+// traffic has some workers use all methods that write, while disturb is called fifty times a second, and then looks whether anything is lost.
 func traffic(t *testing.T, cfg Config, disturb func()) {
 	t.Helper()
-	const workers, rounds = 4, 40
+	const workers, rounds = 4, 60
 	ctx, calm := t.Context(), make(chan struct{})
 	var disturbing, working sync.WaitGroup
 	disturbing.Go(func() {
@@ -103,7 +103,7 @@ func traffic(t *testing.T, cfg Config, disturb func()) {
 			select {
 			case <-calm:
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(20 * time.Millisecond):
 				disturb()
 			}
 		}

@@ -93,7 +93,8 @@ func options(cfg Config, dial dialFunc) *redis.UniversalOptions {
 		DB:               cfg.DB,
 		Dialer:           dial,
 		DialTimeout:      cfg.Timeout,
-		DialerRetries:    1, // the stages call again, and want to know at once why it fails
+		DialerRetries:    1, // the stages call again, and want to know soon why it fails
+		MaxRetries:       1, // for a connection that ended while nobody looked
 		ReadTimeout:      cfg.Timeout,
 		WriteTimeout:     cfg.Timeout,
 		PoolTimeout:      cfg.Timeout,
