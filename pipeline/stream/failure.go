@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -51,8 +52,6 @@ func explain(err error) error {
 		advice = "the user of kafka.sasl.username lacks this permission"
 	case isDialError(err):
 		advice = "is a broker running at kafka.brokers, and can it be reached from here?"
-	case errors.Is(err, context.DeadlineExceeded):
-		advice = "no answer in time: can the addresses that the brokers advertise be reached from here?"
 	default:
 		return err
 	}
@@ -61,10 +60,17 @@ func explain(err error) error {
 
 // explainFirst is explain for the first request of a connection, when its settings may still be wrong.
 func explainFirst(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(err.Error(), "expecting TLS") {
-		return fmt.Errorf("%w (the broker closed the connection: does this listener want TLS (kafka.tls.enabled) or a login (kafka.sasl), or neither?)", err)
+	var network net.Error
+	switch explained := explain(err); {
+	case explained != err:
+		return explained
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w (the broker closed the connection: are kafka.tls.enabled and kafka.sasl right for this listener?)", err)
+	case errors.As(err, &network) && network.Timeout():
+		return fmt.Errorf("%w (no answer in time: can the addresses that the brokers advertise be reached from here, and is kafka.tls.enabled right for them?)", err)
+	default:
+		return err
 	}
-	return explain(err)
 }
 
 func isDialError(err error) bool {

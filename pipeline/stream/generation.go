@@ -202,9 +202,13 @@ func (g *generation) commit(ctx context.Context, all bool) error {
 	if len(commits) == 0 {
 		return nil
 	}
-	res, err := c.cluster.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
-		GroupID: c.cfg.Group, GenerationID: int(g.gen.ID), MemberID: g.gen.MemberID,
-		Topics: map[string][]kafka.OffsetCommit{c.cfg.Topic: commits},
+	var res *kafka.OffsetCommitResponse
+	err := c.cluster.admin(ctx, func(ctx context.Context) (err error) {
+		res, err = c.cluster.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+			GroupID: c.cfg.Group, GenerationID: int(g.gen.ID), MemberID: g.gen.MemberID,
+			Topics: map[string][]kafka.OffsetCommit{c.cfg.Topic: commits},
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("commit offsets of group %s: %w", c.cfg.Group, explain(err))

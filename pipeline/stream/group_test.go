@@ -21,13 +21,14 @@ type ledger struct {
 	times    map[string]int // "key/seq": how often it was done
 	last     map[string]int // by key: the highest that was done, done for the first time
 	active   map[string]int // by key: Do calls
+	acked    map[string]int // by key: the highest that was acknowledged
 	disorder int
 	overlaps int
 	repeats  int
 }
 
 func newLedger() *ledger {
-	return &ledger{times: map[string]int{}, last: map[string]int{}, active: map[string]int{}}
+	return &ledger{times: map[string]int{}, last: map[string]int{}, active: map[string]int{}, acked: map[string]int{}}
 }
 
 // begin notes tasks of messages that ledgerMessages made.
@@ -76,6 +77,7 @@ func ledgerMessages(topic string, keys, n int) (msgs []Message) {
 
 // TestChurn lets members join and leave while messages flow. Nothing may be lost, out of order or done twice at once.
 func TestChurn(t *testing.T) {
+	t.Parallel()
 	const keys, each = 200, 100
 	b := newBroker(t, func(c *Config) { c.MaxInFlight = 300 })
 	topic := b.topic("churn", 8, nil)
@@ -118,6 +120,7 @@ func TestChurn(t *testing.T) {
 
 // A drain that takes longer than the session, because another member joins meanwhile: commits keep the membership, and nothing is done twice.
 func TestDrainLongerThanSession(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t, func(c *Config) { c.SessionTimeout = 1200 * time.Millisecond })
 	topic := b.topic("long", 4, nil)
 	for p := range 4 {
@@ -227,6 +230,7 @@ func TestTopicAppearsLater(t *testing.T) {
 
 // The coordinator and the leaders move to other brokers under load.
 func TestCoordinatorAndLeadersMove(t *testing.T) {
+	t.Parallel()
 	b := newFake(t, []kfake.Opt{kfake.NumBrokers(3)})
 	topic := b.topic("move", 6, nil)
 	l := newLedger()
@@ -255,6 +259,7 @@ func TestCoordinatorAndLeadersMove(t *testing.T) {
 
 // When kafka-go has lost its membership without leaving, the consumer leaves for it; else the group would wait until the session is over.
 func TestLeavesForLostMember(t *testing.T) {
+	t.Parallel()
 	b := newFake(t, nil, func(c *Config) { c.SessionTimeout, c.DrainTimeout = time.Minute, time.Minute })
 	topic := b.topic("ghost", 1, nil)
 	group := "g-" + b.run
