@@ -6,10 +6,7 @@ package rules
 import (
 	"crypto/sha256"
 	"maps"
-	"runtime"
 	"slices"
-	"sync"
-	"weak"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -23,8 +20,10 @@ type Compiler struct {
 	defaults map[Kind][]*rule
 	absent   map[Kind][]string // the ids of default rules whose feature is off
 
-	mu     sync.Mutex
-	shared map[identity]weak.Pointer[Ruleset]
+	all []*rule // the default rules by their bit
+
+	rulesets sharing[Ruleset]
+	rules    sharing[rule]
 }
 
 // NewCompiler returns a compiler for a deployment with these options.
@@ -33,7 +32,6 @@ func NewCompiler(opts Options) *Compiler {
 		options:  opts,
 		defaults: map[Kind][]*rule{},
 		absent:   map[Kind][]string{},
-		shared:   map[identity]weak.Pointer[Ruleset]{},
 	}
 	parser := conditionParser{options: opts, builtin: true}
 	parser.options.Features = Features{RelatedEvents: true, RoomVersionSupports: true, ThreadSubscriptions: true}
@@ -50,6 +48,8 @@ func NewCompiler(opts Options) *Compiler {
 		if reason != "" {
 			panic("rules: default rule " + raw.id() + ": " + reason)
 		}
+		r.bit = len(c.all)
+		c.all = append(c.all, r)
 		c.defaults[d.kind] = append(c.defaults[d.kind], r)
 	}
 	return c
@@ -58,38 +58,24 @@ func NewCompiler(opts Options) *Compiler {
 // Compile is as the function [Compile], under the compiler's options and sharing
 // equal rulesets.
 func (c *Compiler) Compile(raw []byte) (*Ruleset, []Problem) {
-	rs, problems := c.compile(raw)
-	return c.share(rs), problems
+	rs, problems := c.compile(raw, false)
+	return c.rulesets.share(rs.identity, rs), problems
 }
 
-// share returns the ruleset equal to rs that others hold already, or makes rs
-// that one.
-func (c *Compiler) share(rs *Ruleset) *Ruleset {
-	id := rs.identity()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if held := c.shared[id].Value(); held != nil {
-		return held
+// scope completes the rules of a scope, in their order.
+func (c *Compiler) scope(ordered []*rule) scope {
+	for i, r := range ordered {
+		ordered[i] = c.rules.share(r.identity, r)
 	}
-	c.shared[id] = weak.Make(rs)
-	runtime.AddCleanup(rs, c.forget, id)
-	return rs
+	return scope{rules: ordered, plan: newPlan(ordered, c.all)}
 }
 
-// forget drops the entry of a ruleset that nobody holds any more.
-func (c *Compiler) forget(id identity) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.shared[id].Value() == nil { // else an equal one has taken its place
-		delete(c.shared, id)
-	}
-}
-
-// identity tells rulesets of one compiler with different content apart.
-func (rs *Ruleset) identity() identity {
+// identify returns what tells rulesets of one compiler with different content
+// apart.
+func (rs *Ruleset) identify() identity {
 	h := sha256.New()
-	scope := func(rules []*rule) {
-		for _, rule := range rules {
+	scope := func(s scope) {
+		for _, rule := range s.rules {
 			h.Write(rule.identity[:])
 		}
 	}

@@ -26,6 +26,8 @@ type context struct {
 	// extensible says that the room has extensible events and that the
 	// deployment knows them.
 	extensible bool
+	// shared is what the bulk evaluator knows of the event; nil elsewhere.
+	shared *shared
 }
 
 // body returns the text of the message in lower case, if there is any.
@@ -47,12 +49,6 @@ func (c *context) scalar(k *key) scalar {
 	return scalar{}
 }
 
-// isBody reports whether the key names content.body, on which patterns match
-// words.
-func (k *key) isBody() bool {
-	return k.hash == keyBody.hash && slices.Equal(k.parts, keyBody.parts)
-}
-
 // eventMatch is event_match: a pattern that the string at a key must match. On
 // content.body some words of it must match; the value of another key must match
 // as a whole.
@@ -65,7 +61,13 @@ type eventMatch struct {
 func (m *eventMatch) holds(c *context) bool {
 	if m.key.isBody() {
 		body, ok := c.body()
-		return ok && m.matchBody(body)
+		switch {
+		case !ok:
+			return false
+		case c.shared != nil:
+			return c.shared.matchBody(m, body)
+		}
+		return m.matchBody(body)
 	}
 	s, ok := c.ev.str(&m.key)
 	return ok && m.matchOther(s)
@@ -121,9 +123,20 @@ func (e *Event) contains(k *key, value scalar) bool {
 type containsDisplayName struct{}
 
 func (containsDisplayName) holds(c *context) bool {
+	return c.bodyContains(c.who.DisplayName)
+}
+
+// bodyContains reports whether a literal name, if there is one, occurs as words in
+// the body.
+func (c *context) bodyContains(name string) bool {
 	body, ok := c.body()
-	name := c.who.DisplayName
-	return ok && name != "" && containsWord(body, strings.ToLower(name))
+	switch {
+	case !ok || name == "":
+		return false
+	case c.shared != nil && !c.shared.facts.mayContain(name):
+		return false
+	}
+	return containsWord(body, strings.ToLower(name))
 }
 
 // containsLocalpart is how .m.rule.contains_user_name matches: the local part of
@@ -131,9 +144,7 @@ func (containsDisplayName) holds(c *context) bool {
 type containsLocalpart struct{}
 
 func (containsLocalpart) holds(c *context) bool {
-	body, ok := c.body()
-	name := localpart(c.who.UserID)
-	return ok && name != "" && containsWord(body, strings.ToLower(name))
+	return c.bodyContains(localpart(c.who.UserID))
 }
 
 // localpart returns what is between @ and the first colon of a user id.
@@ -152,10 +163,14 @@ func (m *isMe) holds(c *context) bool {
 }
 
 // containsMe is an event_property_contains on the recipient's own user id, which
-// only default rules can ask for.
+// only the default rule for mentions can ask for.
 type containsMe struct{ key key }
 
 func (m *containsMe) holds(c *context) bool {
+	if c.shared != nil {
+		_, ok := c.shared.mentions[c.who.UserID]
+		return ok
+	}
 	return c.who.UserID != "" && c.ev.contains(&m.key, scalar{kind: text, str: c.who.UserID})
 }
 

@@ -53,8 +53,8 @@ func (rs *Ruleset) Evaluate(ev *Event, room *Room, r *Recipient) Decision {
 		return Decision{}
 	}
 	c := rs.newContext(ev, room, r)
-	for _, scope := range [][]*rule{rs.devices[r.ProfileTag], rs.global} {
-		for _, rule := range scope {
+	for _, scope := range []scope{rs.devices[r.ProfileTag], rs.global} {
+		for _, rule := range scope.rules {
 			if rule.matches(&c) {
 				return rule.decision
 			}

@@ -117,6 +117,7 @@ var (
 	keyContent   = parseKey("content")
 	keyBody      = parseKey("content.body")
 	keyMentions  = parseKey(`content.m\.mentions`)
+	keyMentioned = parseKey(`content.m\.mentions.user_ids`)
 	keyRelType   = parseKey(`content.m\.relates_to.rel_type`)
 	keyRelatesTo = parseKey(`content.m\.relates_to.event_id`)
 )

@@ -17,6 +17,10 @@ type key struct {
 	hash  pathHash
 }
 
+// isBody reports whether the key names content.body, on which patterns match
+// words. There is no other way to write it.
+func (k *key) isBody() bool { return k.text == "content.body" }
+
 // parseKey splits a dotted key. `\.` is a dot and `\\` a backslash inside a
 // part; a backslash before anything else, or at the end, is literal.
 //

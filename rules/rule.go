@@ -32,12 +32,17 @@ var kinds = [...]Kind{KindOverride, KindContent, KindPostContent, KindRoom, Kind
 type rule struct {
 	id         string
 	kind       Kind
+	bit        int // the place among the deployment's default rules, or noBit
 	enabled    bool
 	legacy     bool // out of force when the event has m.mentions
 	extensible bool // applies in rooms with extensible events
 	conditions []condition
 	decision   Decision // if it matches
 	identity   identity
+
+	// For the bulk evaluator.
+	trigger  fact        // without it no event matches
+	personal []condition // those that depend on the recipient
 }
 
 // identity tells rules of different content apart: equal ones have the same.
@@ -68,7 +73,13 @@ func (r *rule) matches(c *context) bool {
 
 // inForce reports whether the rule is asked at all about this event.
 func (r *rule) inForce(c *context) bool {
-	return r.enabled && !(r.legacy && c.ev.mentions) && (r.extensible || !c.extensible)
+	return r.enabled && r.applies(c)
+}
+
+// applies reports whether the rule would be asked about this event if it were
+// enabled.
+func (r *rule) applies(c *context) bool {
+	return !(r.legacy && c.ev.mentions) && (r.extensible || !c.extensible)
 }
 
 // rawRule is a rule as users and homeservers write it.
@@ -108,7 +119,7 @@ func (r *rawRule) enabled() (on, ok bool) {
 
 // compile makes a rule of the given kind. The reason is "" if that is possible.
 func (p *conditionParser) compile(kind Kind, raw *rawRule) (_ *rule, reason string) {
-	r := &rule{id: raw.id(), kind: kind, identity: raw.identify(kind)}
+	r := &rule{id: raw.id(), kind: kind, bit: noBit, identity: raw.identify(kind)}
 	var ok bool
 	if r.enabled, ok = raw.enabled(); !ok {
 		return nil, "enabled is not a boolean"
@@ -123,7 +134,18 @@ func (p *conditionParser) compile(kind Kind, raw *rawRule) (_ *rule, reason stri
 	r.legacy = isLegacyMention(r.id)
 	r.extensible = exemptFromExtensible(kind, r.id) || mindsRoomVersion(r.conditions)
 	r.decide(actions)
+	r.prepare()
 	return r, ""
+}
+
+// prepare sets what the bulk evaluator wants to know of the rule's conditions.
+func (r *rule) prepare() {
+	r.trigger = triggerOf(r.conditions)
+	for _, c := range r.conditions {
+		if dependsOnRecipient(c) {
+			r.personal = append(r.personal, c)
+		}
+	}
 }
 
 // conditions returns what the rule asks of an event: the kinds content, room and

@@ -21,9 +21,18 @@ const (
 // Ruleset is the compiled push rules of a user. It knows nothing of the user, is
 // immutable and safe for concurrent use.
 type Ruleset struct {
-	options Options
-	global  []*rule            // in the order in which they are tried
-	devices map[string][]*rule // by profile tag
+	options  Options
+	builtin  []*rule // the deployment's default rules, those that the user has changed as well
+	global   scope
+	devices  map[string]scope // by profile tag
+	identity identity
+}
+
+// scope is the rules of one scope in the order in which they are tried, and how
+// the bulk evaluator sees them.
+type scope struct {
+	rules []*rule
+	plan  plan
 }
 
 // Problem is a part of somebody's rules that can't be used and was left out.
@@ -49,16 +58,16 @@ func (p Problem) String() string { return p.Path + ": " + p.Reason }
 // The result depends on raw and the options only, not on the user. Where the
 // rules of many users are compiled, use a [Compiler]: equal ones are one object.
 func Compile(raw []byte, opts Options) (*Ruleset, []Problem) {
-	return NewCompiler(opts).compile(raw)
+	return NewCompiler(opts).compile(raw, false)
 }
 
-// compile reads a user's rules without sharing them.
-func (c *Compiler) compile(raw []byte) (*Ruleset, []Problem) {
-	r := reader{compiler: c, parser: conditionParser{options: c.options}}
-	rs := &Ruleset{options: c.options, devices: map[string][]*rule{}}
-	scopes := r.scopes(raw)
-	rs.global = r.arrange(scopes.global, true)
-	for _, device := range scopes.devices {
+// compile reads a user's rules; verbatim ones are taken as they are, without
+// filling in or ordering anything.
+func (c *Compiler) compile(raw []byte, verbatim bool) (*Ruleset, []Problem) {
+	r := reader{compiler: c, parser: conditionParser{options: c.options}, verbatim: verbatim}
+	written := r.scopes(raw)
+	rs := &Ruleset{options: c.options, builtin: c.all, global: r.arrange(written.global, true)}
+	for _, device := range written.devices {
 		_, again := rs.devices[device.tag]
 		switch {
 		case again:
@@ -68,8 +77,12 @@ func (c *Compiler) compile(raw []byte) (*Ruleset, []Problem) {
 			r.problem("device", "a scope has an empty profile tag, which no pusher is looked up by")
 			continue
 		}
+		if rs.devices == nil {
+			rs.devices = map[string]scope{}
+		}
 		rs.devices[device.tag] = r.arrange(device.rules, false)
 	}
+	rs.identity = rs.identify()
 	return rs, r.problems
 }
 
@@ -87,13 +100,13 @@ func (r *reader) problem(path, reason string) {
 	r.problems = append(r.problems, Problem{path, reason})
 }
 
-// scopes are a user's rules as written.
-type scopes struct {
+// written are a user's rules as they are written.
+type written struct {
 	global  lists
-	devices []deviceScope
+	devices []device
 }
 
-type deviceScope struct {
+type device struct {
 	tag   string
 	rules lists
 }
@@ -108,8 +121,8 @@ type listed struct {
 }
 
 // scopes reads the outer objects. Rules outside of any scope are global.
-func (r *reader) scopes(raw []byte) scopes {
-	s := scopes{global: lists{}}
+func (r *reader) scopes(raw []byte) written {
+	s := written{global: lists{}}
 	if v := jsontext.Value(raw); len(raw) == 0 || v.Kind() == 'n' && v.IsValid() {
 		return s
 	}
@@ -124,7 +137,7 @@ func (r *reader) scopes(raw []byte) scopes {
 			if eachMember(value, func(tag string, value jsontext.Value) {
 				rules := lists{}
 				r.scope(rules, value, "device."+tag)
-				s.devices = append(s.devices, deviceScope{tag, rules})
+				s.devices = append(s.devices, device{tag, rules})
 			}) != nil {
 				r.problem(name, "not an object")
 			}
@@ -132,7 +145,7 @@ func (r *reader) scopes(raw []byte) scopes {
 	})
 	if err != nil {
 		r.problem("rules", "not a JSON object; the defaults are used")
-		return scopes{global: lists{}}
+		return written{global: lists{}}
 	}
 	if bare {
 		r.scope(s.global, raw, "global")
@@ -191,10 +204,19 @@ func (r *reader) knows(kind Kind) bool {
 
 // arrange compiles the rules of one scope and puts them into order: the master
 // rule, then by kind the user's own rules and after them the defaults. The
-// global scope has all of the defaults, others only those written.
-func (r *reader) arrange(rules lists, complete bool) []*rule {
+// global scope has all of the defaults, others only those written. Verbatim rules
+// are all as written, and in the order as written.
+func (r *reader) arrange(rules lists, complete bool) scope {
 	var master, ordered []*rule
 	for _, kind := range kinds {
+		if r.verbatim {
+			for _, l := range rules[kind] {
+				if rule := r.own(kind, &l); rule != nil {
+					ordered = append(ordered, rule)
+				}
+			}
+			continue
+		}
 		own, defaults := r.arrangeKind(kind, rules[kind], complete)
 		if kind != KindPostContent {
 			ordered = append(ordered, own...)
@@ -207,7 +229,7 @@ func (r *reader) arrange(rules lists, complete bool) []*rule {
 			}
 		}
 	}
-	return append(master, ordered...)
+	return r.compiler.scope(append(master, ordered...))
 }
 
 // arrangeKind compiles the rules of one kind: the user's own as listed, and the

@@ -1,0 +1,110 @@
+package rules
+
+// This file is what the bulk evaluator does once for each event, before it looks
+// at the recipients.
+
+// shared is what conditions share while one event is evaluated.
+type shared struct {
+	facts    facts
+	mentions map[string]struct{}  // the users whom the event mentions
+	patterns map[bodyPattern]bool // whether the body matches
+}
+
+// bodyPattern is a pattern that the body was matched with.
+type bodyPattern struct {
+	lower string
+	part  bool
+}
+
+// matchBody matches the body with a pattern, once for all rules that have it.
+func (s *shared) matchBody(m *eventMatch, body string) bool {
+	p := bodyPattern{m.pattern.lower, m.part}
+	matches, known := s.patterns[p]
+	if !known {
+		matches = m.matchBody(body)
+		s.patterns[p] = matches
+	}
+	return matches
+}
+
+// collect learns what there is to know of an event.
+func (s *shared) collect(ev *Event, body string) {
+	if s.patterns == nil {
+		s.patterns = map[bodyPattern]bool{}
+		s.mentions = map[string]struct{}{}
+	}
+	clear(s.patterns)
+	clear(s.mentions)
+	s.facts.collect(ev, body)
+	n := ev.find(&keyMentioned)
+	if n == nil || n.kind != array {
+		return
+	}
+	for _, entry := range ev.entries[n.first : n.first+n.n] {
+		if entry.kind == text && entry.str != "" {
+			s.mentions[entry.str] = struct{}{}
+		}
+	}
+}
+
+// begin prepares for an event and rulesets with the options of rs.
+func (e *Evaluator) begin(ev *Event, room *Room, rs *Ruleset) {
+	e.options = rs.options
+	e.c = rs.newContext(ev, room, nobody)
+	e.c.shared = &e.shared
+	body, _ := e.c.body()
+	e.shared.collect(ev, body)
+	e.bound = [2]fact{
+		valueFact(keyRoomID.hash, scalar{kind: text, str: ev.RoomID()}),
+		valueFact(keySender.hash, scalar{kind: text, str: ev.Sender()}),
+	}
+	e.askDefaults(rs.builtin)
+}
+
+// askDefaults finds the default rules that match whoever the recipient is, and
+// those that ask for the recipient.
+func (e *Evaluator) askDefaults(builtin []*rule) {
+	e.matching, e.asking = 0, e.asking[:0]
+	for i, r := range builtin {
+		switch {
+		case !r.applies(&e.c), !e.shared.facts.has(r.trigger), !e.mayHold(r):
+		case len(r.personal) == 0:
+			e.matching |= 1 << i
+		default:
+			e.asking = append(e.asking, question{bit: 1 << i, conditions: r.personal})
+		}
+	}
+}
+
+// mayHold reports whether the conditions of a rule can all hold for somebody.
+func (e *Evaluator) mayHold(r *rule) bool {
+	for _, c := range r.conditions {
+		holds := true
+		switch c := c.(type) {
+		case containsDisplayName, containsLocalpart:
+			_, holds = e.c.body()
+		case *containsMe:
+			holds = len(e.shared.mentions) > 0
+		case *isMe:
+			_, holds = e.c.ev.str(&c.key)
+		default:
+			holds = dependsOnRecipient(c) || c.holds(&e.c)
+		}
+		if !holds {
+			return false
+		}
+	}
+	return true
+}
+
+// resize makes the table of rulesets large enough for n of them, and empties it.
+func (e *Evaluator) resize(n int) {
+	size := 64
+	for size < 2*n {
+		size *= 2
+	}
+	if len(e.known) < size || e.epoch == 1<<32-1 {
+		e.known, e.epoch = make([]verdict, max(size, len(e.known))), 0
+	}
+	e.epoch++
+}

@@ -1,0 +1,137 @@
+package rules
+
+// This file is what is known of one event at a glance: its facts, as a bit set.
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// facts is a set of facts. It may say that a fact is in it that is not, but never
+// the other way round.
+type facts struct {
+	bits  []uint64
+	shift uint // from a fact to its place
+	ascii bool // the body has no character outside ASCII
+}
+
+// minFactBits is the size of the set in bits for small events; it has sixteen
+// bits for each fact, at least.
+const minFactBits = 4096
+
+// reset empties the set and makes room for n facts.
+func (f *facts) reset(n int) {
+	size, log := minFactBits, uint(12)
+	for size < 16*n {
+		size, log = 2*size, log+1
+	}
+	if cap(f.bits) < size/64 {
+		f.bits = make([]uint64, size/64)
+	}
+	f.bits = f.bits[:size/64]
+	clear(f.bits)
+	f.shift = 64 - log
+}
+
+func (f *facts) add(x fact) {
+	i := uint64(x) >> f.shift
+	f.bits[i/64] |= 1 << (i % 64)
+}
+
+func (f *facts) has(x fact) bool {
+	i := uint64(x) >> f.shift
+	return f.bits[i/64]&(1<<(i%64)) != 0
+}
+
+// collect makes the set of the facts of an event with this body (in lower case).
+func (f *facts) collect(ev *Event, body string) {
+	f.reset(2*len(ev.nodes) + len(body)/4)
+	f.add(always)
+	for i := range ev.nodes {
+		n := &ev.nodes[i]
+		f.add(existsFact(n.hash))
+		// Lower case may be shorter, but not by more than a third of the length.
+		if n.kind >= null && (n.kind != text || len(n.str) <= 3*maxFactValue) {
+			f.add(valueFact(n.hash, n.scalar))
+		}
+	}
+	f.ascii = isASCII(body)
+	f.addWords(body)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// addWords adds the words of a text in lower case.
+func (f *facts) addWords(s string) {
+	for i := 0; i < len(s); i++ {
+		if !isWord[s[i]] {
+			continue
+		}
+		var key uint64
+		for n := 0; i < len(s) && isWord[s[i]]; i++ {
+			if n < wordKeySize {
+				key = key<<8 | uint64(s[i])
+			}
+			n++
+		}
+		f.add(wordFact(key))
+	}
+}
+
+// mayContain reports whether the body can contain a name, in whatever case, as
+// words: all words of the name are words of the body. It allocates nothing and
+// mostly needs one look.
+func (f *facts) mayContain(name string) bool {
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if !isWord[c] {
+			switch {
+			case c < utf8.RuneSelf:
+			case lowersToASCII(name[i:]):
+				return true // part of a word, but only in lower case
+			case f.ascii:
+				return false
+			}
+			continue
+		}
+		var key uint64
+		for n := 0; i < len(name) && isWord[name[i]]; i++ {
+			if n < wordKeySize {
+				key = key<<8 | uint64(asciiLower[name[i]])
+			}
+			n++
+		}
+		if i < len(name) && lowersToASCII(name[i:]) {
+			return true
+		}
+		if !f.has(wordFact(key)) {
+			return false
+		}
+	}
+	return true
+}
+
+// lowersToASCII reports whether s begins with one of the two characters outside
+// ASCII whose lower case is an ASCII letter: the Kelvin sign and the Turkish
+// dotted capital I.
+func lowersToASCII(s string) bool {
+	return strings.HasPrefix(s, "\u212A") || strings.HasPrefix(s, "\u0130")
+}
+
+// asciiLower maps ASCII capitals to small letters and leaves the rest.
+var asciiLower = func() (table [256]byte) {
+	for c := range table {
+		table[c] = byte(c)
+		if 'A' <= c && c <= 'Z' {
+			table[c] = byte(c) + 'a' - 'A'
+		}
+	}
+	return table
+}()

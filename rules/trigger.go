@@ -1,0 +1,151 @@
+package rules
+
+// This file finds what must be true of an event for a rule to match, in a form
+// that costs next to nothing to test: a trigger.
+
+import (
+	"hash/maphash"
+	"strings"
+)
+
+// fact is the hash of something that is true of an event: that a property has a
+// value, that a property exists, or that a word is in the body. Facts of an event
+// are kept in a bit set (see facts.go), so that one can be taken for another: a
+// trigger that fires does not mean that the rule matches, one that does not fire
+// means that it can't.
+type fact uint64
+
+// always is the trigger of rules that have to be asked about every event.
+const always fact = 0
+
+// maxFactValue is the length in bytes of the longest string value, in lower case,
+// that is a fact.
+const maxFactValue = 255
+
+// mix spreads a hash over all bits; the upper ones are used first.
+func mix(x uint64) fact {
+	x ^= x >> 31
+	x *= 0x9E3779B97F4A7C15
+	return fact(x | 1) // not always
+}
+
+// existsFact is the fact that there is a property at the key.
+func existsFact(k pathHash) fact { return mix(uint64(k)) }
+
+// valueFact is the fact that the property at the key has the scalar value; of
+// strings, in any case.
+func valueFact(k pathHash, value scalar) fact {
+	if value.kind == text {
+		return mix(uint64(k.child(strings.ToLower(value.str))))
+	}
+	return mix((uint64(k)+uint64(value.kind))*31 + uint64(value.num))
+}
+
+// wordKeySize is how many bytes of a word tell it apart.
+const wordKeySize = 8
+
+// wordFact is the fact that a word is in the body, given its first bytes in lower
+// case.
+func wordFact(key uint64) fact {
+	return mix(key ^ wordSeed)
+}
+
+// wordSeed makes the facts of words unpredictable.
+var wordSeed = maphash.String(hashSeed, "words")
+
+// The ranks of triggers: the higher, the fewer events fire it.
+const (
+	rankNone   = iota
+	rankExists // some property exists
+	rankType   // a property with few different values has one
+	rankWord   // a word is in the body
+	rankValue  // some other property has a value
+)
+
+// triggerOf returns the best trigger of a rule with these conditions.
+func triggerOf(conditions []condition) fact {
+	best, rank := always, rankNone
+	for _, c := range conditions {
+		if f, r := conditionTrigger(c); r > rank {
+			best, rank = f, r
+		}
+	}
+	return best
+}
+
+// conditionTrigger returns a fact without which the condition does not hold, and
+// its rank.
+func conditionTrigger(c condition) (fact, int) {
+	switch c := c.(type) {
+	case *eventMatch:
+		switch {
+		case c.key.isBody():
+			return bodyTrigger(c)
+		case c.part || c.pattern.wild || len(c.pattern.lower) > maxFactValue:
+			return existsFact(c.key.hash), rankExists
+		default:
+			return valueTrigger(&c.key, scalar{kind: text, str: c.pattern.lower})
+		}
+	case *propertyIs:
+		if c.key.isBody() || c.value.kind == text && len(strings.ToLower(c.value.str)) > maxFactValue {
+			return always, rankNone // in rooms of extensible events the body is another
+		}
+		return valueTrigger(&c.key, c.value)
+	case *propertyContains:
+		return existsFact(c.key.hash), rankExists
+	}
+	return always, rankNone
+}
+
+func valueTrigger(k *key, value scalar) (fact, int) {
+	rank := rankValue
+	if k.text == "type" || k.text == "content.msgtype" {
+		rank = rankType
+	}
+	return valueFact(k.hash, value), rank
+}
+
+// bodyTrigger returns a whole word that the pattern requires, if there is one.
+func bodyTrigger(m *eventMatch) (fact, int) {
+	if m.part {
+		return always, rankNone // it may match inside a word
+	}
+	if word := requiredWord(m.pattern.lower); word != "" {
+		return wordFact(wordKey(word)), rankWord
+	}
+	return always, rankNone
+}
+
+// requiredWord returns the longest word of a pattern that must be a whole word of
+// any text it matches: one that no wildcard touches. The ends of the pattern are
+// word boundaries.
+func requiredWord(p string) string {
+	longest := ""
+	for i := 0; i < len(p); {
+		if !isWord[p[i]] {
+			i++
+			continue
+		}
+		end := i
+		for end < len(p) && isWord[p[end]] {
+			end++
+		}
+		touched := i > 0 && isWildcard(p[i-1]) || end < len(p) && isWildcard(p[end])
+		if !touched && end-i > len(longest) {
+			longest = p[i:end]
+		}
+		i = end
+	}
+	return longest
+}
+
+func isWildcard(c byte) bool { return c == '*' || c == '?' }
+
+// wordKey packs the first bytes of a word in lower case.
+func wordKey(word string) uint64 {
+	var k uint64
+	for i := 0; i < len(word) && i < wordKeySize; i++ {
+		k = k<<8 | uint64(word[i])
+	}
+	return k
+}
