@@ -157,7 +157,7 @@ func (p *partition) tell(committed commit, at resumption) {
 	switch at.verdict {
 	case goesOn:
 	case isFresh:
-		p.log.Info("begin with the first record: "+string(at.verdict), attrs...)
+		p.log.Debug("begin with the first record: "+string(at.verdict), attrs...)
 	case hasGap:
 		p.log.Error(string(at.verdict)+": the topic's retention is shorter than the time that this group was behind", append(attrs, "lost", at.gap)...)
 	default:
