@@ -43,7 +43,7 @@ func (s *Store) Accounts(ctx context.Context, userIDs []string) ([]map[string]pi
 		for field, text := range saved {
 			value, ok := parseVersioned(text)
 			if !ok {
-				return nil, s.fail(op, errUnreadable)
+				return nil, s.fail(ctx, op, errUnreadable)
 			}
 			if value.Value != "" {
 				accounts[i][field] = value
@@ -61,7 +61,7 @@ func (s *Store) RemoveField(ctx context.Context, userID, field string, version p
 		return false, err
 	}
 	n, err := answer.Int()
-	return n == 1, s.fail("remove from an account", err)
+	return n == 1, s.fail(ctx, "remove from an account", err)
 }
 
 // AccountsApplied reads the offset below which each partition of the account topic has been applied.
@@ -77,7 +77,7 @@ func (s *Store) AccountsApplied(ctx context.Context) (map[int]int64, error) {
 		p, err1 := strconv.Atoi(partition)
 		o, err2 := strconv.ParseInt(offset, 10, 64)
 		if err1 != nil || err2 != nil {
-			return nil, s.fail(op, errUnreadable)
+			return nil, s.fail(ctx, op, errUnreadable)
 		}
 		applied[p] = o
 	}

@@ -324,3 +324,18 @@ func TestNothingAsked(t *testing.T) {
 		}
 	})
 }
+
+// FuzzVersioned holds that every version and value that we write is read back, and that nothing makes the reader panic.
+func FuzzVersioned(f *testing.F) {
+	f.Add(int64(0), 0, int64(0), "")
+	f.Add(int64(1), 2, int64(3), "4 5 6")
+	f.Fuzz(func(t *testing.T, epoch int64, partition int, offset int64, value string) {
+		want := pipeline.VersionedValue{Version: version(epoch, partition, offset), Value: value}
+		if got, ok := parseVersioned(formatVersion(want.Version) + value); !ok || got != want {
+			t.Errorf("%v is read back as %v, %v", want, got, ok)
+		}
+		if got, ok := parseVersioned(value); ok && formatVersion(got.Version) == value && got.Value != "" {
+			t.Errorf("%q is read as %v", value, got)
+		}
+	})
+}

@@ -73,7 +73,7 @@ func (s *Store) Check(ctx context.Context) []Finding {
 		return nil
 	})
 	if err != nil {
-		found.add(s.server, "reachable", Bad, "%s", s.fail("list the masters", err))
+		found.add(s.server, "reachable", Bad, "%s", s.why(ctx, err))
 	} else {
 		s.checkScripts(ctx, &found)
 	}
@@ -81,10 +81,19 @@ func (s *Store) Check(ctx context.Context) []Finding {
 	return found.all
 }
 
+// why is what went wrong and what to do, without the server, which the finding names.
+func (s *Store) why(ctx context.Context, err error) string {
+	var failed *Error
+	if !errors.As(err, &failed) {
+		errors.As(s.fail(ctx, "", err), &failed)
+	}
+	return failed.why()
+}
+
 // checkScripts runs what the scripts do, where the keys lead.
 func (s *Store) checkScripts(ctx context.Context, found *findings) {
 	if _, err := s.runOne(ctx, "run scripts", probeScript, []string{s.keys.probe("hash"), s.keys.probe("zset")}); err != nil {
-		found.add(s.server, "scripts", Bad, "%s", err)
+		found.add(s.server, "scripts", Bad, "%s", s.why(ctx, err))
 		return
 	}
 	found.add(s.server, "scripts", Good, "allowed on keys that begin with %q", s.keys.prefix)
@@ -96,16 +105,14 @@ func (s *Store) checkMaster(ctx context.Context, master *redis.Client, found *fi
 		server = master.Options().Addr
 	}
 	if err := master.Ping(ctx).Err(); err != nil {
-		found.add(server, "reachable", Bad, "%s", s.fail("ping", err))
+		found.add(server, "reachable", Bad, "%s", s.why(ctx, err))
 		return
 	}
 	found.add(server, "reachable", Good, "answers")
 
 	text, err := master.Info(ctx).Result()
 	if err != nil {
-		for _, subject := range []string{"version", "append-only file", "eviction"} {
-			found.add(server, subject, Unread, "%s", s.fail("INFO", err))
-		}
+		found.add(server, "settings", Unread, "look up that the version is %d.%d or newer, appendonly yes, maxmemory-policy noeviction: %s", minMajor, minMinor, s.why(ctx, err))
 	} else {
 		info := parseInfo(text)
 		checkVersion(server, info, found)
@@ -183,7 +190,7 @@ func (s *Store) checkCluster(ctx context.Context, server string, master *redis.C
 	state := parseInfo(text)["cluster_state"]
 	switch {
 	case err != nil:
-		found.add(server, subject, Unread, "%s", s.fail("CLUSTER INFO", err))
+		found.add(server, subject, Unread, "%s", s.why(ctx, err))
 	case state == "ok":
 		found.add(server, subject, Good, "whole")
 	default:

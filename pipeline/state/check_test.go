@@ -159,8 +159,8 @@ func TestServerWithoutInfo(t *testing.T) {
 			unread++
 		}
 	}
-	if unread != 3 {
-		t.Errorf("%d findings could not be read, want 3", unread)
+	if unread != 1 {
+		t.Errorf("%d findings could not be read, want 1", unread)
 	}
 }
 

@@ -67,32 +67,32 @@ const maxShards = 16384
 // Validate reports everything that can't be right, one line a fault, each beginning with the key's path in the section.
 func (c Config) Validate() error {
 	var errs []error
-	fault := func(ok bool, format string, args ...any) {
+	must := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	fault(c.Mode == Single || c.Mode == Sentinel || c.Mode == Cluster, "mode: must be single, sentinel or cluster, not %q", c.Mode)
-	fault(len(c.Addresses) > 0, "addresses: at least one host:port is needed")
-	fault(c.Mode != Single || len(c.Addresses) < 2, "addresses: a single server has one address, not %d; is the mode cluster or sentinel?", len(c.Addresses))
+	must(c.Mode == Single || c.Mode == Sentinel || c.Mode == Cluster, "mode: must be single, sentinel or cluster, not %q", c.Mode)
+	must(len(c.Addresses) > 0, "addresses: at least one host:port is needed")
+	must(c.Mode != Single || len(c.Addresses) < 2, "addresses: a single server has one address, not %d; is the mode cluster or sentinel?", len(c.Addresses))
 	for _, address := range c.Addresses {
-		fault(isHostPort(address), "addresses: %q is not host:port", address)
+		must(isHostPort(address), "addresses: %q is not host:port", address)
 	}
-	fault(c.Username == "" || !c.Password.IsZero(), "password: is needed with a username")
-	fault(c.DB >= 0, "db: must not be negative")
-	fault(c.Mode != Cluster || c.DB == 0, "db: a cluster has only database 0, not %d", c.DB)
+	must(c.Username == "" || !c.Password.IsZero(), "password: is needed with a username")
+	must(c.DB >= 0, "db: must not be negative")
+	must(c.Mode != Cluster || c.DB == 0, "db: a cluster has only database 0, not %d", c.DB)
 	if err := c.TLS.Validate(); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			errs = append(errs, errors.New("tls."+strings.TrimSuffix(line, "\n")))
 		}
 	}
-	fault(c.Mode != Sentinel || c.Sentinel.Master != "", "sentinel.master: is needed with mode sentinel")
-	fault(c.Mode == Sentinel || c.Sentinel == SentinelConfig{}, "sentinel: is only for mode sentinel")
-	fault(c.Sentinel.Username == "" || !c.Sentinel.Password.IsZero(), "sentinel.password: is needed with a username")
-	fault(c.KeyPrefix != "" && !strings.ContainsAny(c.KeyPrefix, "{}* \t\r\n"), "key_prefix: %q must not be empty and hold no braces, stars or spaces", c.KeyPrefix)
-	fault(c.Shards >= 1 && c.Shards <= maxShards, "shards: must be 1 to %d, not %d", maxShards, c.Shards)
-	fault(c.PoolSize >= 1, "pool_size: must be at least 1, not %d", c.PoolSize)
-	fault(c.Timeout >= 10*time.Millisecond, "timeout: must be at least 10ms, not %s", c.Timeout)
+	must(c.Mode != Sentinel || c.Sentinel.Master != "", "sentinel.master: is needed with mode sentinel")
+	must(c.Mode == Sentinel || c.Sentinel == SentinelConfig{}, "sentinel: is only for mode sentinel")
+	must(c.Sentinel.Username == "" || !c.Sentinel.Password.IsZero(), "sentinel.password: is needed with a username")
+	must(c.KeyPrefix != "" && !strings.ContainsAny(c.KeyPrefix, "{}* \t\r\n"), "key_prefix: %q must not be empty and hold no braces, stars or spaces", c.KeyPrefix)
+	must(c.Shards >= 1 && c.Shards <= maxShards, "shards: must be 1 to %d, not %d", maxShards, c.Shards)
+	must(c.PoolSize >= 1, "pool_size: must be at least 1, not %d", c.PoolSize)
+	must(c.Timeout >= 10*time.Millisecond, "timeout: must be at least 10ms, not %s", c.Timeout)
 	return errors.Join(errs...)
 }
 

@@ -69,10 +69,10 @@ func (s *Store) ChangeCounts(ctx context.Context, changes []pipeline.CountChange
 			return nil
 		}
 		if err := pause(ctx, round); err != nil {
-			return s.fail(op, err)
+			return s.fail(ctx, op, err)
 		}
 	}
-	return s.fail(op, fmt.Errorf("%w, %d rounds long: more than one worker counts for these users", errContended, maxRounds))
+	return s.fail(ctx, op, fmt.Errorf("%w, %d rounds long: more than one worker counts for these users", errContended, maxRounds))
 }
 
 // gather puts the changes of one user and room together.
@@ -120,13 +120,13 @@ func (s *Store) swap(ctx context.Context, op string, cells []*cell) (conflicts [
 	for i, answer := range answers {
 		found, err := answer.Slice()
 		if err != nil {
-			return nil, s.fail(op, err)
+			return nil, s.fail(ctx, op, err)
 		}
 		for ; len(found) >= 2; found = found[2:] {
 			number, ok1 := found[0].(int64)
 			saved, ok2 := found[1].(string)
 			if !ok1 || !ok2 || number < 0 || int(number) >= len(all[i].items) {
-				return nil, s.fail(op, errUnreadable)
+				return nil, s.fail(ctx, op, errUnreadable)
 			}
 			c := cells[all[i].items[number]]
 			c.from = saved

@@ -25,23 +25,29 @@ type Error struct {
 }
 
 // Error is one line for the operator.
-func (e *Error) Error() string {
-	text := "redis at " + e.Server + ": " + e.Op + ": " + clean(e.Err)
-	if e.Hint != "" {
-		text += ": " + e.Hint
+func (e *Error) Error() string { return "redis at " + e.Server + ": " + e.Op + ": " + e.why() }
+
+// why is what went wrong and what to do.
+func (e *Error) why() string {
+	if e.Hint == "" {
+		return clean(e.Err)
 	}
-	return text
+	return clean(e.Err) + ": " + e.Hint
 }
 
 // Unwrap keeps [errors.Is] and [errors.As] working for network, TLS and context errors and the driver's own.
 func (e *Error) Unwrap() error { return e.Err }
 
-// fail wraps what the driver said; nil stays nil.
-func (s *Store) fail(op string, err error) error {
+// fail wraps what the driver said; nil stays nil. Nobody is to blame when the caller's own time is over.
+func (s *Store) fail(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &Error{Op: op, Server: s.server, Hint: s.hint(err), Err: err}
+	failed := &Error{Op: op, Server: s.server, Err: err}
+	if ctx.Err() == nil {
+		failed.Hint = s.hint(err)
+	}
+	return failed
 }
 
 // clean is the text of an error without what we sent: a server that does not know a command repeats its arguments, and the driver
@@ -67,8 +73,8 @@ var serverHints = [...]struct{ word, hint string }{
 	{"WRONGPASS", "check redis.username and redis.password"},
 	{"NOAUTH", "the server wants a password: set redis.password"},
 	{"AUTH <password> called without any password", "the server has no password: remove redis.password"},
-	{"NOPERM", "the ACL of redis.username must allow keys that begin with redis.key_prefix and +@read +@write +@scripting +@connection (and +info +cluster|info for tocsin check)"},
-	{"ACL failure in script", "the ACL of redis.username must allow keys that begin with redis.key_prefix and +@read +@write +@scripting"},
+	{"NOPERM", "the ACL of redis.username must allow keys that begin with redis.key_prefix and +@read +@write +@scripting +@connection, in a cluster +cluster, for tocsin check +info"},
+	{"ACL failure in script", "the ACL of redis.username must allow keys that begin with redis.key_prefix and +@read +@write"},
 	{"CLUSTERDOWN", "the cluster has lost a master or a slot: see CLUSTER INFO; the call is made again until it is back"},
 	{"MOVED", "the server is part of a cluster: set redis.mode to cluster"},
 	{"CROSSSLOT", "the server is part of a cluster: set redis.mode to cluster"},
@@ -133,8 +139,6 @@ func tlsHint(err error) string {
 func (s *Store) networkHint(err error) string {
 	var dns *net.DNSError
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, redis.ErrClosed):
-		return ""
 	case errors.As(err, &dns):
 		return "check the name in redis.addresses"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -31,7 +31,7 @@ func (s *Store) LoadRoom(ctx context.Context, roomID string) (pipeline.RoomRecor
 	fields := answers[0].(*redis.MapStringStringCmd).Val()
 	rev, err := parseRev(fields[revField])
 	if err != nil {
-		return pipeline.RoomRecord{}, s.fail(op, err)
+		return pipeline.RoomRecord{}, s.fail(ctx, op, err)
 	}
 	delete(fields, revField)
 	return pipeline.RoomRecord{Rev: rev, Fields: fields}, nil
@@ -45,7 +45,7 @@ func (s *Store) RoomRev(ctx context.Context, roomID string) (int64, error) {
 		return 0, err
 	}
 	rev, err := parseRev(answers[0].(*redis.StringCmd).Val())
-	return rev, s.fail(op, err)
+	return rev, s.fail(ctx, op, err)
 }
 
 func parseRev(saved string) (int64, error) {
@@ -67,7 +67,7 @@ func (s *Store) SaveRoom(ctx context.Context, change pipeline.RoomChange) error 
 	set, index := []any{}, []any{}
 	for name, value := range change.Set {
 		if name == revField {
-			return s.fail(op, fmt.Errorf("the field name %q is taken", revField))
+			return s.fail(ctx, op, fmt.Errorf("the field name %q is taken", revField))
 		}
 		set = append(set, name, value)
 	}
@@ -85,7 +85,7 @@ func (s *Store) SaveRoom(ctx context.Context, change pipeline.RoomChange) error 
 	if err == nil && saved == 0 {
 		return fmt.Errorf("%s: %w", op, pipeline.ErrStale)
 	}
-	return s.fail(op, err)
+	return s.fail(ctx, op, err)
 }
 
 // Positions looks event ids up in a room's index. Unknown ones are missing in the answer.
@@ -114,7 +114,7 @@ func (s *Store) FillRoom(ctx context.Context, roomID string, fields map[string]s
 	n := maxFillFields
 	for name, value := range fields {
 		if name == revField {
-			return 0, s.fail(op, fmt.Errorf("the field name %q is taken", revField))
+			return 0, s.fail(ctx, op, fmt.Errorf("the field name %q is taken", revField))
 		}
 		if n == maxFillFields {
 			steps, n = append(steps, call{keys: []string{key}, args: []any{save}}), 0
@@ -130,7 +130,7 @@ func (s *Store) FillRoom(ctx context.Context, roomID string, fields map[string]s
 	for _, answer := range answers {
 		set, err := answer.Int()
 		if err != nil {
-			return filled, s.fail(op, err)
+			return filled, s.fail(ctx, op, err)
 		}
 		filled += set
 	}

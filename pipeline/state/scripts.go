@@ -69,7 +69,7 @@ func (s *Store) run(ctx context.Context, op string, script script, calls []call)
 		calls = calls[len(part):]
 		got, err := s.runTogether(ctx, script, part)
 		if err != nil {
-			return nil, s.fail(op, err)
+			return nil, s.fail(ctx, op, err)
 		}
 		answers = append(answers, got...)
 	}

@@ -126,15 +126,15 @@ func (s *Store) Close() error { return s.client.Close() }
 
 // Ping asks every master whether it is there and serves.
 func (s *Store) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	err := s.eachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+	err := s.eachMaster(within, func(ctx context.Context, master *redis.Client) error {
 		return master.Ping(ctx).Err()
 	})
 	if err == nil {
-		err = s.client.Exists(ctx, s.keys.meta()).Err() // a cluster that is down answers pings
+		err = s.client.Exists(within, s.keys.meta()).Err() // a cluster that is down answers pings
 	}
-	return s.fail("ping", err)
+	return s.fail(ctx, "ping", err)
 }
 
 // eachMaster calls fn for each server that takes writes, side by side in a cluster.
@@ -162,11 +162,11 @@ func (s *Store) ask(ctx context.Context, op string, n int, queue func(pipe redis
 			}
 		})
 		if err != nil {
-			return nil, s.fail(op, err)
+			return nil, s.fail(ctx, op, err)
 		}
 		for _, answer := range part {
 			if err := answer.Err(); err != nil && !errors.Is(err, redis.Nil) {
-				return nil, s.fail(op, err)
+				return nil, s.fail(ctx, op, err)
 			}
 		}
 		answers = append(answers, part...)
