@@ -90,7 +90,7 @@ func TestTableInREADME(t *testing.T) {
 		writeFile(t, file, before+begin+want.String()+end+after)
 		return
 	}
-	if diff := cmp.Diff(want.String(), table); diff != "" {
+	if diff := cmp.Diff(strings.Split(want.String(), "\n"), strings.Split(table, "\n")); diff != "" {
 		t.Errorf("%s: -want +got (go test ./config -update writes it):\n%s", file, diff)
 	}
 }

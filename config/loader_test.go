@@ -32,7 +32,6 @@ type sampleServer struct {
 	Labels    map[string]string `yaml:"labels" doc:"names | values"`
 	Networks  []netip.Prefix    `yaml:"networks" doc:"who may come"`
 	Hook      func()            `yaml:"-"`
-	private   int
 }
 
 type sampleLogin struct {
@@ -194,7 +193,7 @@ limits:
 			if faults != nil {
 				t.Fatal(faults)
 			}
-			if diff := cmp.Diff(want(tc.want), got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.IgnoreFields(sampleServer{}, "Hook", "private")); diff != "" {
+			if diff := cmp.Diff(want(tc.want), got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.IgnoreFields(sampleServer{}, "Hook")); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

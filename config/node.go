@@ -198,10 +198,9 @@ func fromJSON(data []byte) (node, Faults) {
 	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))
 	n, err := readJSON(d)
 	if err == nil {
-		if _, err = d.ReadToken(); err == io.EOF {
+		if _, err := d.ReadToken(); err == io.EOF { // nothing more
 			return n, nil
 		}
-		err = errors.New("more than one value")
 	}
 	// The decoder's own message may quote a value: the place alone is said.
 	return node{kind: refused}, Faults{{Message: fmt.Sprintf("is not JSON, at byte %d", d.InputOffset())}}

@@ -21,7 +21,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // run carries out a command line with this environment alone.
 func run(t *testing.T, environ []string, args ...string) (status int, stdout, stderr string) {
