@@ -10,7 +10,8 @@
 //
 // Every key has a default, or is said to be missing; an empty file is a file of defaults. Every key is a variable too: its path in capitals
 // after TOCSIN_, with underscores for dots. There, commas separate the elements of a list, and a mapping is written name=value,name=value.
-// A secret can also be read from a file: the key with _file after it names it. Nothing is expanded: ${HOME} is those seven letters.
+// A secret can also be read from a file: the key with _file after it names it, from the working directory on. Nothing is expanded: ${HOME} is
+// those seven letters.
 //
 // What can't be right is refused: unknown keys and variables, wrong types, values that no server could work with. [Load] reports
 // everything at once, each fault with its key and its place in the file ([Faults]).

@@ -62,7 +62,7 @@ func (f configFlag) load(environ []string) (*config.Config, error) {
 
 type workerCommand struct {
 	configFlag
-	Stages []string `help:"Stages to run: ${enum}. All without this flag." enum:"accounts,rooms,users,retry" placeholder:"STAGE"`
+	Stages []string `help:"Stages to run: ${enum}. All without this flag." enum:"${stages}" placeholder:"STAGE"`
 }
 
 // Run ends with the clean context, at the latest with the hard one.

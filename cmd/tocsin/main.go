@@ -23,6 +23,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"tocsin/cmd/app"
 	"tocsin/config"
 )
 
@@ -55,6 +56,7 @@ func (p process) run(ctx, hard context.Context, args []string) int {
 	parser, err := kong.New(&commands,
 		kong.Name("tocsin"),
 		kong.Description("Turns a Matrix homeserver's stream of events into push notifications."),
+		kong.Vars{"stages": strings.Join(app.Stages, ",")},
 		kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(int) { exited = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
