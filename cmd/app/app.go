@@ -156,14 +156,12 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.serveHealth(ctx) })
 	g.Go(func() error { return w.watchPartitions(ctx) })
-	if w.runs(StageAccounts) {
-		if err := w.consume(g, ctx, hard, w.accountsConsumer(p)); err != nil {
-			return errors.Join(err, g.Wait())
-		}
-	}
-	g.Go(func() error { return w.startRest(g, ctx, hard, p) })
+	g.Go(func() error { return w.startStages(g, ctx, hard, p) })
 	err = g.Wait()
-	if err == nil || errors.Is(err, context.Canceled) && hard.Err() == nil {
+	switch {
+	case hard.Err() != nil:
+		return errors.New("stopped at once: what was not committed will be done again")
+	case err == nil || errors.Is(err, context.Canceled):
 		w.log.Info("stopped cleanly")
 		return nil
 	}
@@ -177,7 +175,9 @@ func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
 		return meta, fmt.Errorf("redis: %w", err)
 	}
 	topics, err := w.cluster.Topics(ctx, topicNames(w.cfg)...)
-	if err != nil {
+	if errors.Is(err, stream.ErrMissingTopic) {
+		return meta, fmt.Errorf("kafka: %w: `tocsin topics create` makes what is missing, if the names in section topics are right", err)
+	} else if err != nil {
 		return meta, fmt.Errorf("kafka: %w", err)
 	}
 	w.partitions.Store(int64(topics[w.cfg.Topics.Notifications].Partitions))
@@ -185,8 +185,13 @@ func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
 	return meta, nil
 }
 
-// startRest starts the stages that must not work before all accounts are known, once they are.
-func (w *Worker) startRest(g *errgroup.Group, ctx, hard context.Context, p parts) error {
+// startStages starts each stage; rooms and users, which must not work before all accounts are known, once they are.
+func (w *Worker) startStages(g *errgroup.Group, ctx, hard context.Context, p parts) error {
+	if w.runs(StageAccounts) {
+		if err := w.consume(g, ctx, hard, w.accountsConsumer(p)); err != nil {
+			return err
+		}
+	}
 	if w.runs(StageRetry) {
 		for _, delay := range delivery.Tiers {
 			if err := w.consume(g, ctx, hard, w.retryConsumer(p, delay)); err != nil {
