@@ -244,5 +244,5 @@ func (c *Compiler) only(r *rule) *Ruleset {
 	}
 	r.prepare()
 	s := scope{rules: []*rule{r}, plan: newPlan([]*rule{r}, c.all)}
-	return &Ruleset{options: c.options, builtin: c.all, global: s}
+	return &Ruleset{key: c.options.key(), options: c.options, builtin: c.all, global: s}
 }

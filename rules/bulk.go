@@ -8,8 +8,9 @@ package rules
 // the recipient is are the same for all rulesets: one number with a bit for each.
 // The few that ask for a mention, a name or an id are asked for each recipient,
 // after a look that mostly says no, and add their bit. Of the user's own rules, the
-// first that matches is found once for each ruleset. The first enabled default rule
-// before it, if there is one, decides; otherwise it does.
+// first that matches is found; a look at its trigger (see trigger.go) tells of most
+// that they don't. The first default rule that comes before it, if one matches,
+// decides; otherwise it does.
 
 import (
 	"encoding/binary"
@@ -22,15 +23,15 @@ import (
 // is not safe for concurrent use: each goroutine needs its own.
 type Evaluator struct {
 	c       context // of the event that is being evaluated
-	options Options
+	options optionsKey
 	shared  shared
 	bound   [2]fact // that the event is in its room and by its sender
 
 	matching uint64     // default rules that match whoever the recipient is
 	asking   []question // those that depend on the recipient
 
-	known []verdict // hash table of the rulesets seen, by their identity
-	epoch uint32    // of the entries that are of this event
+	known []known // hash table of the large rulesets seen, by their identity
+	epoch uint32  // of the entries that are of this event
 }
 
 // question is a default rule that matches if what it asks of the recipient holds:
@@ -40,12 +41,18 @@ type question struct {
 	conditions []condition
 }
 
-// verdict is what a ruleset makes of the event, whoever the recipient is.
+// verdict is what the rules of a scope make of the event as far as the user's own
+// rules go.
 type verdict struct {
-	rules  *Ruleset
-	own    *rule  // the first of the user's own rules that matches, or nil
-	before uint64 // the enabled default rules before it
-	epoch  uint32
+	own    *rule  // the first that matches, or nil
+	before uint64 // the enabled default rules that are tried before it
+}
+
+// known is the verdict of a ruleset, whoever the recipient is.
+type known struct {
+	rules *Ruleset
+	epoch uint32
+	verdict
 }
 
 // Evaluate decides for each recipient by their own rules, as [Ruleset.Evaluate]
@@ -54,52 +61,67 @@ type verdict struct {
 // one of which nothing is known.
 func (e *Evaluator) Evaluate(ev *Event, room *Room, recipients []Recipient, out []Decision) []Decision {
 	out = slices.Grow(out[:0], len(recipients))[:len(recipients)]
-	i := slices.IndexFunc(recipients, func(r Recipient) bool { return r.Rules != nil })
-	if i < 0 {
+	first := slices.IndexFunc(recipients, func(r Recipient) bool { return r.Rules != nil })
+	if first < 0 {
 		clear(out)
 		return out
 	}
-	e.begin(ev, room, recipients[i].Rules)
+	e.begin(ev, room, recipients[first].Rules)
 	e.resize(len(recipients))
-	var last *verdict
 	for i := range recipients {
 		r := &recipients[i]
 		switch {
 		case r.Rules == nil:
 			out[i] = Decision{}
-			continue
-		case r.Rules.options != e.options:
-			out[i] = r.Rules.Evaluate(ev, room, r) // another deployment's: not what this is for
-			continue
-		case r.ProfileTag != "" || r.Rules.global.plan.personal:
-			out[i] = e.alone(r)
-			continue
-		case last == nil || last.rules != r.Rules:
-			last = e.verdict(r.Rules)
+		case r.Rules.key != e.options: // another deployment's: not what this is for
+			out[i] = r.Rules.Evaluate(ev, room, r)
+		default:
+			e.decide(&out[i], r)
 		}
-		e.decide(&out[i], last, r)
 	}
 	e.c = context{}
 	return out
 }
 
-// decide sets the decision for a recipient from what their rules make of the event
-// and the default rules that match for them.
-func (e *Evaluator) decide(out *Decision, v *verdict, r *Recipient) {
-	if hit := e.defaultsFor(r) & v.before; hit != 0 {
-		*out = v.rules.global.plan.defaults[bits.TrailingZeros64(hit)].decision
-	} else if v.own != nil {
-		*out = v.own.decision
+// decide sets the decision for a recipient.
+func (e *Evaluator) decide(out *Decision, r *Recipient) {
+	matching := e.defaultsFor(r)
+	if r.ProfileTag != "" {
+		if device, ok := r.Rules.devices[r.ProfileTag]; ok {
+			if rule := device.plan.winner(e.ask(&device.plan), matching); rule != nil {
+				*out = rule.decision
+				return
+			}
+		}
+	}
+	p := &r.Rules.global.plan
+	var v verdict
+	if len(p.own.rules) <= fewRules || p.personal {
+		v = e.ask(p)
+	} else {
+		v = e.recall(r.Rules)
+	}
+	if rule := p.winner(v, matching); rule != nil {
+		*out = rule.decision
 	} else {
 		*out = Decision{}
 	}
 }
 
+// winner returns the first rule that matches, be it a default one or the user's
+// own, or nil.
+func (p *plan) winner(v verdict, matching uint64) *rule {
+	if hit := matching & v.before; hit != 0 {
+		return p.defaults[bits.TrailingZeros64(hit)]
+	}
+	return v.own
+}
+
 // defaultsFor returns the bits of the default rules that match for a recipient,
-// enabled or not.
+// enabled or not, and makes the recipient the one that conditions ask for.
 func (e *Evaluator) defaultsFor(r *Recipient) uint64 {
-	matching := e.matching
 	e.c.who = r
+	matching := e.matching
 	for i := range e.asking {
 		q := &e.asking[i]
 		holds := true
@@ -113,83 +135,43 @@ func (e *Evaluator) defaultsFor(r *Recipient) uint64 {
 	return matching
 }
 
-// verdict returns what a ruleset makes of the event.
-func (e *Evaluator) verdict(rs *Ruleset) *verdict {
-	mask := len(e.known) - 1
-	i := int(binary.LittleEndian.Uint64(rs.identity[:])) & mask
-	for e.known[i].epoch == e.epoch {
-		if e.known[i].rules == rs {
-			return &e.known[i]
-		}
-		i = (i + 1) & mask
-	}
-	v := &e.known[i]
-	*v = verdict{rules: rs, epoch: e.epoch}
-	e.c.who = nobody
-	for i := range rs.global.plan.steps {
-		s := &rs.global.plan.steps[i]
-		v.before |= s.defaults
-		if v.own = e.firstOwn(s); v.own != nil {
-			break
-		}
-	}
-	return v
-}
-
-// nobody is the recipient of conditions that don't ask for one.
-var nobody = &Recipient{}
-
-// firstOwn returns the first of the user's rules of a step that matches, or nil.
-func (e *Evaluator) firstOwn(s *step) *rule {
-	list := &s.own
-	if s.bound != nil && !e.isBound(s) {
-		list = &s.free
+// ask finds the first of the user's own rules that matches for the recipient.
+func (e *Evaluator) ask(p *plan) verdict {
+	list := &p.own
+	if p.bound != nil && !e.isBound(p) {
+		list = &p.free
 	}
 	for i, trigger := range list.triggers {
 		if e.shared.facts.has(trigger) && list.rules[i].matches(&e.c) {
-			return list.rules[i]
+			return verdict{list.rules[i], list.before[i]}
 		}
 	}
-	return nil
+	return verdict{nil, p.all}
 }
 
 // isBound reports whether some rule is for the room or the sender of the event.
-func (e *Evaluator) isBound(s *step) bool {
+func (e *Evaluator) isBound(p *plan) bool {
 	for _, f := range e.bound {
-		if _, ok := s.bound[f]; ok {
+		if _, ok := p.bound[f]; ok {
 			return true
 		}
 	}
 	return false
 }
 
-// alone decides for a recipient whose decision can't be shared: one with a
-// profile tag, or with rules of their own that ask for the recipient.
-func (e *Evaluator) alone(r *Recipient) Decision {
-	defaults := e.defaultsFor(r)
-	e.c.who = r
-	if device, ok := r.Rules.devices[r.ProfileTag]; ok {
-		if rule := e.walk(&device.plan, defaults); rule != nil {
-			return rule.decision
-		}
-	}
-	if rule := e.walk(&r.Rules.global.plan, defaults); rule != nil {
-		return rule.decision
-	}
-	return Decision{}
-}
+// fewRules is how many rules are quicker asked than recalled.
+const fewRules = 8
 
-// walk returns the first rule of a plan that matches for the recipient in the
-// context, or nil.
-func (e *Evaluator) walk(p *plan, defaults uint64) *rule {
-	for i := range p.steps {
-		s := &p.steps[i]
-		if hit := s.defaults & defaults; hit != 0 {
-			return p.defaults[bits.TrailingZeros64(hit)]
-		}
-		if rule := e.firstOwn(s); rule != nil {
-			return rule
+// recall returns the verdict of a ruleset whose rules don't depend on the
+// recipient, found once for all who share it.
+func (e *Evaluator) recall(rs *Ruleset) verdict {
+	mask := len(e.known) - 1
+	i := int(binary.LittleEndian.Uint64(rs.identity[:])) & mask
+	for ; e.known[i].epoch == e.epoch; i = (i + 1) & mask {
+		if e.known[i].rules == rs {
+			return e.known[i].verdict
 		}
 	}
-	return nil
+	e.known[i] = known{rs, e.epoch, e.ask(&rs.global.plan)}
+	return e.known[i].verdict
 }

@@ -3,10 +3,12 @@ package rules
 // This file is what the bulk evaluator does once for each event, before it looks
 // at the recipients.
 
+import "slices"
+
 // shared is what conditions share while one event is evaluated.
 type shared struct {
 	facts    facts
-	mentions map[string]struct{}  // the users whom the event mentions
+	mentions mentions
 	patterns map[bodyPattern]bool // whether the body matches
 }
 
@@ -27,30 +29,57 @@ func (s *shared) matchBody(m *eventMatch, body string) bool {
 	return matches
 }
 
-// collect learns what there is to know of an event.
-func (s *shared) collect(ev *Event, body string) {
-	if s.patterns == nil {
-		s.patterns = map[bodyPattern]bool{}
-		s.mentions = map[string]struct{}{}
+// mentions are the users whom an event mentions.
+type mentions struct {
+	list []string
+	set  map[string]struct{} // instead of list, if there are many
+}
+
+// manyMentions is how many mentions are quicker found in a set than in a list.
+const manyMentions = 8
+
+func (m *mentions) has(userID string) bool {
+	if len(m.list) > manyMentions {
+		_, ok := m.set[userID]
+		return ok
 	}
-	clear(s.patterns)
-	clear(s.mentions)
-	s.facts.collect(ev, body)
+	return slices.Contains(m.list, userID)
+}
+
+// collect learns whom the event mentions.
+func (m *mentions) collect(ev *Event) {
+	m.list = m.list[:0]
 	n := ev.find(&keyMentioned)
 	if n == nil || n.kind != array {
 		return
 	}
 	for _, entry := range ev.entries[n.first : n.first+n.n] {
 		if entry.kind == text && entry.str != "" {
-			s.mentions[entry.str] = struct{}{}
+			m.list = append(m.list, entry.str)
+		}
+	}
+	if len(m.list) > manyMentions {
+		m.set = make(map[string]struct{}, len(m.list))
+		for _, userID := range m.list {
+			m.set[userID] = struct{}{}
 		}
 	}
 }
 
+// collect learns what there is to know of an event.
+func (s *shared) collect(ev *Event, body string) {
+	if s.patterns == nil {
+		s.patterns = map[bodyPattern]bool{}
+	}
+	clear(s.patterns)
+	s.facts.collect(ev, body)
+	s.mentions.collect(ev)
+}
+
 // begin prepares for an event and rulesets with the options of rs.
 func (e *Evaluator) begin(ev *Event, room *Room, rs *Ruleset) {
-	e.options = rs.options
-	e.c = rs.newContext(ev, room, nobody)
+	e.options = rs.key
+	e.c = rs.newContext(ev, room, nil)
 	e.c.shared = &e.shared
 	body, _ := e.c.body()
 	e.shared.collect(ev, body)
@@ -84,7 +113,7 @@ func (e *Evaluator) mayHold(r *rule) bool {
 		case containsDisplayName, containsLocalpart:
 			_, holds = e.c.body()
 		case *containsMe:
-			holds = len(e.shared.mentions) > 0
+			holds = len(e.shared.mentions.list) > 0
 		case *isMe:
 			_, holds = e.c.ev.str(&c.key)
 		default:
@@ -104,7 +133,7 @@ func (e *Evaluator) resize(n int) {
 		size *= 2
 	}
 	if len(e.known) < size || e.epoch == 1<<32-1 {
-		e.known, e.epoch = make([]verdict, max(size, len(e.known))), 0
+		e.known, e.epoch = make([]known, max(size, len(e.known))), 0
 	}
 	e.epoch++
 }

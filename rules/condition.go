@@ -168,8 +168,7 @@ type containsMe struct{ key key }
 
 func (m *containsMe) holds(c *context) bool {
 	if c.shared != nil {
-		_, ok := c.shared.mentions[c.who.UserID]
-		return ok
+		return c.shared.mentions.has(c.who.UserID)
 	}
 	return c.who.UserID != "" && c.ev.contains(&m.key, scalar{kind: text, str: c.who.UserID})
 }

@@ -4,8 +4,8 @@
 // the legacy mention rules that deployed homeservers still have, and, on
 // request, the dialect of the original 2015 text and a few proposals.
 //
-// The package is pure: it reads no clock, does no I/O, logs nothing, and holds
-// no mutable package state. Facts go in, a [Decision] comes out:
+// The package is pure: it reads no clock, does no I/O of its own, logs nothing, and
+// holds no package state but a pool of parsers. Facts go in, a [Decision] comes out:
 //
 //	ruleset, problems := rules.Compile(raw, rules.Options{}) // once per user's rules
 //	event, err := rules.ParseEvent(body)                     // once per event

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -35,10 +36,11 @@ var (
 // The errors tell nothing of the content, so they may be logged. The raw bytes
 // are copied.
 func ParseEvent(raw []byte) (*Event, error) {
-	p := parser{
-		dec: jsontext.NewDecoder(bytes.NewBuffer(raw)),
-		ev:  &Event{raw: string(raw), nodes: make([]node, 0, 8+len(raw)/48)},
-	}
+	p := parsers.Get().(*parser)
+	defer p.release()
+	p.ev = &Event{raw: string(raw), nodes: make([]node, 0, 8+len(raw)/48)}
+	p.input = *bytes.NewBuffer(raw)
+	p.dec.Reset(&p.input)
 	if k := p.dec.PeekKind(); k != '{' && k != 0 {
 		return nil, ErrNotObject
 	}
@@ -53,10 +55,29 @@ func ParseEvent(raw []byte) (*Event, error) {
 // parser walks over the tokens of one event. It keeps its own stack: however
 // deep the input nests, the parser does not recurse.
 type parser struct {
-	dec   *jsontext.Decoder
+	dec   jsontext.Decoder
+	input bytes.Buffer
 	ev    *Event
 	stack []container
 	cur   container
+}
+
+// parsers holds parsers that are not in use: most of the cost of a small event
+// would be a new decoder.
+var parsers = sync.Pool{New: func() any { return new(parser) }}
+
+// maxKept is the length of the longest event after which a parser is kept; longer
+// ones may have made it large.
+const maxKept = 64 << 10
+
+// release forgets the event and keeps the parser for another.
+func (p *parser) release() {
+	small := len(p.ev.raw) <= maxKept
+	p.ev, p.stack, p.input = nil, p.stack[:0], bytes.Buffer{}
+	p.dec.Reset(&p.input)
+	if small {
+		parsers.Put(p)
+	}
 }
 
 // container is an object or array that the parser is inside of.

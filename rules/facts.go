@@ -15,8 +15,8 @@ type facts struct {
 	ascii bool // the body has no character outside ASCII
 }
 
-// minFactBits is the size of the set in bits for small events; it has sixteen
-// bits for each fact, at least.
+// minFactBits is the size of the set in bits for small events; otherwise it has
+// about sixteen bits for each fact.
 const minFactBits = 4096
 
 // reset empties the set and makes room for n facts.
@@ -30,22 +30,22 @@ func (f *facts) reset(n int) {
 	}
 	f.bits = f.bits[:size/64]
 	clear(f.bits)
-	f.shift = 64 - log
+	f.shift = 32 - log
 }
 
 func (f *facts) add(x fact) {
-	i := uint64(x) >> f.shift
+	i := x >> f.shift
 	f.bits[i/64] |= 1 << (i % 64)
 }
 
 func (f *facts) has(x fact) bool {
-	i := uint64(x) >> f.shift
+	i := x >> f.shift
 	return f.bits[i/64]&(1<<(i%64)) != 0
 }
 
 // collect makes the set of the facts of an event with this body (in lower case).
 func (f *facts) collect(ev *Event, body string) {
-	f.reset(2*len(ev.nodes) + len(body)/4)
+	f.reset(2*len(ev.nodes) + len(body))
 	f.add(always)
 	for i := range ev.nodes {
 		n := &ev.nodes[i]
@@ -68,20 +68,21 @@ func isASCII(s string) bool {
 	return true
 }
 
-// addWords adds the words of a text in lower case.
+// addWords adds the words of a text in lower case, and the beginnings of them.
 func (f *facts) addWords(s string) {
 	for i := 0; i < len(s); i++ {
 		if !isWord[s[i]] {
 			continue
 		}
-		var key uint64
-		for n := 0; i < len(s) && isWord[s[i]]; i++ {
-			if n < wordKeySize {
-				key = key<<8 | uint64(s[i])
-			}
-			n++
+		begin := i
+		for i < len(s) && isWord[s[i]] {
+			i++
 		}
+		key, n := wordKey(s[begin:i])
 		f.add(wordFact(key))
+		for ; n > 0; n-- {
+			f.add(prefixFact(key, n))
+		}
 	}
 }
 
@@ -102,11 +103,12 @@ func (f *facts) mayContain(name string) bool {
 			continue
 		}
 		var key uint64
-		for n := 0; i < len(name) && isWord[name[i]]; i++ {
-			if n < wordKeySize {
-				key = key<<8 | uint64(asciiLower[name[i]])
+		shift := 8 * wordKeySize
+		for ; i < len(name) && isWord[name[i]]; i++ {
+			if shift > 0 {
+				shift -= 8
+				key |= uint64(asciiLower[name[i]]) << shift
 			}
-			n++
 		}
 		if i < len(name) && lowersToASCII(name[i:]) {
 			return true

@@ -91,3 +91,19 @@ func (o Options) Validate() error {
 // implicitAsterisks reports whether a pattern without wildcards matches any part
 // of a value.
 func (o Options) implicitAsterisks() bool { return o.Dialect == Dialect2015 }
+
+// optionsKey is options as one number.
+type optionsKey uint32
+
+func (o Options) key() optionsKey {
+	var k optionsKey
+	for i, f := range features {
+		if *f.locate(&o) {
+			k |= 1 << i
+		}
+	}
+	if o.Dialect == Dialect2015 {
+		k |= 1 << len(features)
+	}
+	return k
+}

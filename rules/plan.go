@@ -1,43 +1,28 @@
 package rules
 
-// This file is how the bulk evaluator sees a list of rules: default rules as bits
-// of a number, the user's own with what they need to match.
+// This file is how the bulk evaluator sees the rules of a scope: default rules as
+// bits of a number, the user's own with what they need to match.
 
-import "math/bits"
-
-// plan is a list of rules in a form that is quick to evaluate. It holds enabled
-// rules only.
+// plan is the enabled rules of one scope in a form that is quick to evaluate.
 type plan struct {
-	steps    []step
+	own ruleList
+	// Where many of the user's rules are bound to a room or a sender, as those
+	// that mute rooms are, bound has the facts that these need, and free the other
+	// rules: an event in another room by another sender asks the free ones alone.
+	bound map[fact]struct{}
+	free  ruleList
+
+	all      uint64  // the bits of all default rules
 	defaults []*rule // the default rules by their bit, as the user has changed them
 	personal bool    // an own rule has conditions that depend on the recipient
 }
 
-// step is a part of the list: either some default rules, or some of the user's.
-type step struct {
-	// defaults has the bits of these default rules. They are tried in the order
-	// of their bits, and all bits of a later step are higher.
-	defaults uint64
-
-	// own are the user's rules, if defaults is 0.
-	own ruleList
-	// Where many of them are bound to a room or a sender, as those that mute
-	// rooms are, bound has the facts that these need, and free the others: an
-	// event in another room by another sender asks the free ones alone.
-	bound map[fact]struct{}
-	free  ruleList
-}
-
-// ruleList is a list of rules with their triggers, apart so that the triggers of
-// many rules share a cache line.
+// ruleList is a list of a user's own rules, in their order, in three parts of the
+// same length: what is looked at for every event is close together.
 type ruleList struct {
 	triggers []fact
+	before   []uint64 // the bits of the default rules that are tried before the rule
 	rules    []*rule
-}
-
-func (l *ruleList) add(r *rule) {
-	l.triggers = append(l.triggers, r.trigger)
-	l.rules = append(l.rules, r)
 }
 
 // manyBound is how many bound rules make it worth to keep them apart.
@@ -46,68 +31,58 @@ const manyBound = 8
 // noBit marks rules that are no default rule of ours.
 const noBit = -1
 
-// newPlan makes the plan of a list of rules. All are the defaults of the
-// deployment, by their bit.
-func newPlan(list, all []*rule) plan {
-	p := plan{defaults: all}
-	for _, r := range list {
+// newPlan makes the plan of a scope's rules, which are in order. Builtin are the
+// defaults of the deployment, by their bit; those in the scope are in that order.
+func newPlan(ordered, builtin []*rule) plan {
+	p := plan{defaults: builtin}
+	for _, r := range ordered {
 		switch {
-		case !r.enabled || canNotMatch(r):
+		case !r.enabled || r.canNotMatch():
 		case r.bit != noBit:
 			p.addDefault(r)
 		default:
-			p.addOwn(r)
+			p.own.add(r, p.all)
+			p.personal = p.personal || len(r.personal) > 0
 		}
 	}
-	for i := range p.steps {
-		p.steps[i].divide()
-	}
+	p.divide()
 	return p
 }
 
 func (p *plan) addDefault(r *rule) {
-	last := len(p.steps) - 1
-	if last < 0 || p.steps[last].defaults == 0 || bits.Len64(p.steps[last].defaults) > r.bit {
-		p.steps = append(p.steps, step{})
-		last++
-	}
-	p.steps[last].defaults |= 1 << r.bit
-	if p.defaults[r.bit] != r {
+	p.all |= 1 << r.bit
+	if p.defaults[r.bit] != r { // one list serves all who have changed nothing
 		p.defaults = append([]*rule(nil), p.defaults...)
 		p.defaults[r.bit] = r
 	}
 }
 
-func (p *plan) addOwn(r *rule) {
-	last := len(p.steps) - 1
-	if last < 0 || p.steps[last].defaults != 0 {
-		p.steps = append(p.steps, step{})
-		last++
-	}
-	p.steps[last].own.add(r)
-	p.personal = p.personal || len(r.personal) > 0
+func (l *ruleList) add(r *rule, before uint64) {
+	l.triggers = append(l.triggers, r.trigger)
+	l.before = append(l.before, before)
+	l.rules = append(l.rules, r)
 }
 
 // divide keeps rules that are bound to a room or a sender apart if there are
 // many.
-func (s *step) divide() {
+func (p *plan) divide() {
 	bound := map[fact]struct{}{}
 	var free ruleList
-	for _, r := range s.own.rules {
-		if f, ok := boundTo(r); ok {
+	for i, r := range p.own.rules {
+		if f, ok := r.boundTo(); ok {
 			bound[f] = struct{}{}
 		} else {
-			free.add(r)
+			free.add(r, p.own.before[i])
 		}
 	}
 	if len(bound) >= manyBound {
-		s.bound, s.free = bound, free
+		p.bound, p.free = bound, free
 	}
 }
 
 // boundTo returns the fact that the event is in the one room, or by the one
 // sender, that the rule is for.
-func boundTo(r *rule) (fact, bool) {
+func (r *rule) boundTo() (fact, bool) {
 	for _, c := range r.conditions {
 		var k *key
 		switch c := c.(type) {
@@ -128,7 +103,7 @@ func boundTo(r *rule) (fact, bool) {
 }
 
 // canNotMatch reports whether a rule has a condition that never holds.
-func canNotMatch(r *rule) bool {
+func (r *rule) canNotMatch() bool {
 	for _, c := range r.conditions {
 		if _, ok := c.(*never); ok {
 			return true

@@ -21,18 +21,19 @@ const (
 // Ruleset is the compiled push rules of a user. It knows nothing of the user, is
 // immutable and safe for concurrent use.
 type Ruleset struct {
-	options  Options
-	builtin  []*rule // the deployment's default rules, those that the user has changed as well
+	key      optionsKey
+	identity identity
 	global   scope
 	devices  map[string]scope // by profile tag
-	identity identity
+	options  Options
+	builtin  []*rule // the deployment's default rules, as nobody has changed them
 }
 
 // scope is the rules of one scope in the order in which they are tried, and how
 // the bulk evaluator sees them.
 type scope struct {
-	rules []*rule
 	plan  plan
+	rules []*rule
 }
 
 // Problem is a part of somebody's rules that can't be used and was left out.
@@ -66,7 +67,7 @@ func Compile(raw []byte, opts Options) (*Ruleset, []Problem) {
 func (c *Compiler) compile(raw []byte, verbatim bool) (*Ruleset, []Problem) {
 	r := reader{compiler: c, parser: conditionParser{options: c.options}, verbatim: verbatim}
 	written := r.scopes(raw)
-	rs := &Ruleset{options: c.options, builtin: c.all, global: r.arrange(written.global, true)}
+	rs := &Ruleset{key: c.options.key(), options: c.options, builtin: c.all, global: r.arrange(written.global, true)}
 	for _, device := range written.devices {
 		_, again := rs.devices[device.tag]
 		switch {

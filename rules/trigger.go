@@ -13,7 +13,7 @@ import (
 // are kept in a bit set (see facts.go), so that one can be taken for another: a
 // trigger that fires does not mean that the rule matches, one that does not fire
 // means that it can't.
-type fact uint64
+type fact uint32
 
 // always is the trigger of rules that have to be asked about every event.
 const always fact = 0
@@ -26,7 +26,7 @@ const maxFactValue = 255
 func mix(x uint64) fact {
 	x ^= x >> 31
 	x *= 0x9E3779B97F4A7C15
-	return fact(x | 1) // not always
+	return fact(x>>32) | 1 // not always
 }
 
 // existsFact is the fact that there is a property at the key.
@@ -50,14 +50,24 @@ func wordFact(key uint64) fact {
 	return mix(key ^ wordSeed)
 }
 
-// wordSeed makes the facts of words unpredictable.
-var wordSeed = maphash.String(hashSeed, "words")
+// prefixFact is the fact that a word of the body begins with the first n bytes of
+// a key.
+func prefixFact(key uint64, n int) fact {
+	return mix(key>>(8*(wordKeySize-n)) ^ prefixSeed + uint64(n))
+}
+
+// The seeds make the facts of words unpredictable.
+var (
+	wordSeed   = maphash.String(hashSeed, "words")
+	prefixSeed = maphash.String(hashSeed, "prefixes")
+)
 
 // The ranks of triggers: the higher, the fewer events fire it.
 const (
 	rankNone   = iota
 	rankExists // some property exists
 	rankType   // a property with few different values has one
+	rankPrefix // a word of the body begins so
 	rankWord   // a word is in the body
 	rankValue  // some other property has a value
 )
@@ -110,17 +120,23 @@ func bodyTrigger(m *eventMatch) (fact, int) {
 	if m.part {
 		return always, rankNone // it may match inside a word
 	}
-	if word := requiredWord(m.pattern.lower); word != "" {
-		return wordFact(wordKey(word)), rankWord
+	word, prefix := requiredWords(m.pattern.lower)
+	switch {
+	case word != "":
+		key, _ := wordKey(word)
+		return wordFact(key), rankWord
+	case prefix != "":
+		key, n := wordKey(prefix)
+		return prefixFact(key, n), rankPrefix
 	}
 	return always, rankNone
 }
 
-// requiredWord returns the longest word of a pattern that must be a whole word of
-// any text it matches: one that no wildcard touches. The ends of the pattern are
-// word boundaries.
-func requiredWord(p string) string {
-	longest := ""
+// requiredWords returns the longest word of a pattern that must be a whole word of
+// any text it matches, as no wildcard touches it, and the longest one that must
+// begin a word, as a wildcard only follows. The ends of the pattern are word
+// boundaries.
+func requiredWords(p string) (word, prefix string) {
 	for i := 0; i < len(p); {
 		if !isWord[p[i]] {
 			i++
@@ -130,22 +146,27 @@ func requiredWord(p string) string {
 		for end < len(p) && isWord[p[end]] {
 			end++
 		}
-		touched := i > 0 && isWildcard(p[i-1]) || end < len(p) && isWildcard(p[end])
-		if !touched && end-i > len(longest) {
-			longest = p[i:end]
+		begins := i == 0 || !isWildcard(p[i-1])
+		ends := end == len(p) || !isWildcard(p[end])
+		switch {
+		case begins && ends && end-i > len(word):
+			word = p[i:end]
+		case begins && !ends && end-i > len(prefix):
+			prefix = p[i:end]
 		}
 		i = end
 	}
-	return longest
+	return word, prefix
 }
 
 func isWildcard(c byte) bool { return c == '*' || c == '?' }
 
-// wordKey packs the first bytes of a word in lower case.
-func wordKey(word string) uint64 {
-	var k uint64
-	for i := 0; i < len(word) && i < wordKeySize; i++ {
-		k = k<<8 | uint64(word[i])
+// wordKey packs the first bytes of a word, the first into the highest, and returns
+// how many there are.
+func wordKey(word string) (key uint64, n int) {
+	for n < len(word) && n < wordKeySize {
+		key |= uint64(word[n]) << (8 * (wordKeySize - 1 - n))
+		n++
 	}
-	return k
+	return key, n
 }
