@@ -41,7 +41,7 @@ type Options struct {
 	Log    *slog.Logger // nil: slog.Default()
 	Clock  clock.Clock  // nil: the machine's
 	// KafkaDial and PushDial replace the network; nil: the real one. PushDial answers http and https pusher URLs alike (for https it hands over a plain
-	// connection), and the rules about addresses and schemes are off: it decides where requests go.
+	// connection, and is told so by the network "tls"), and the rules about addresses and schemes are off: it decides where requests go.
 	KafkaDial, PushDial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 

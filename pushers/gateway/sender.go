@@ -39,7 +39,8 @@ type Config struct {
 // Options are what a Sender is embedded with. The zero value is the real world.
 type Options struct {
 	// Dial makes each connection, of https URLs too, which are then spoken to without TLS: what it returns may be a TLS connection already, or the end
-	// of a pipe. It stands in for the network as a whole, so the address policy is its own. nil dials the network.
+	// of a pipe. It stands in for the network as a whole, so the address policy is its own. Its network is "tcp" for http URLs and "tls" for https ones.
+	// nil dials the network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Wrap stands around each exchange and sees the request as it goes out; it may add headers. nil adds nothing.
 	Wrap func(http.RoundTripper) http.RoundTripper
@@ -98,7 +99,8 @@ func newTransport(cfg Config, opts Options) *http.Transport {
 		DisableCompression:     true, // a small reply may unpack to a huge one
 	}
 	if opts.Dial != nil {
-		t.DialContext, t.DialTLSContext = opts.Dial, opts.Dial
+		t.DialContext = opts.Dial
+		t.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) { return opts.Dial(ctx, "tls", address) }
 	}
 	return t
 }

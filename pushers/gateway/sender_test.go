@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -184,10 +185,11 @@ func TestOptions(t *testing.T) {
 		w.Header().Set("X-Host", r.Host)
 		w.WriteHeader(http.StatusTooManyRequests)
 	}))
-	var seen []string
+	var seen, networks []string
 	s := newSender(t, gateway.Config{Path: gateway.AnyPath, AllowHTTP: true}, gateway.Options{
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, server.Host)
+			networks = append(networks, network)
+			return new(net.Dialer).DialContext(ctx, "tcp", server.Host)
 		},
 		Wrap: func(next http.RoundTripper) http.RoundTripper {
 			return roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -212,6 +214,9 @@ func TestOptions(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if want := []string{"tls", "tcp", "tls"}; !slices.Equal(networks, want) {
+		t.Errorf("dialled %v, want %v: https, http, https", networks, want)
 	}
 }
 
