@@ -169,11 +169,7 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 }
 
 // start checks that what the stages need is there: Redis, and every topic.
-func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
-	meta, err := w.store.Start(ctx, w.clock.Now())
-	if err != nil {
-		return meta, fmt.Errorf("redis: %w", err)
-	}
+func (w *Worker) start(ctx context.Context) (meta pipeline.Meta, err error) {
 	topics, err := w.cluster.Topics(ctx, topicNames(w.cfg)...)
 	if errors.Is(err, stream.ErrMissingTopic) {
 		return meta, fmt.Errorf("kafka: %w: `tocsin topics create` makes what is missing, if the names in section topics are right", err)
@@ -181,8 +177,39 @@ func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
 		return meta, fmt.Errorf("kafka: %w", err)
 	}
 	w.partitions.Store(int64(topics[w.cfg.Topics.Notifications].Partitions))
+	if err := w.redisIsWhole(ctx); err != nil {
+		return meta, err
+	}
+	if meta, err = w.store.Start(ctx, w.clock.Now()); err != nil {
+		return meta, fmt.Errorf("redis: %w", err)
+	}
 	w.log.Info("starting", "stages", w.opts.Stages, "server_name", w.cfg.Homeserver.ServerName, "brokers", w.cfg.Kafka.Brokers, "redis", w.cfg.Redis.Addresses)
 	return meta, nil
+}
+
+// redisIsWhole refuses to work on when Redis has lost what the groups have read: events would be evaluated in rooms of which nothing is known, and nobody would notice
+// but the users.
+func (w *Worker) redisIsWhole(ctx context.Context) error {
+	_, known, err := w.store.Meta(ctx)
+	if err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	if known {
+		return nil
+	}
+	group := w.group(StageRooms)
+	committed, err := w.cluster.Committed(ctx, group, w.cfg.Topics.Events)
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	for partition, offset := range committed {
+		if offset > 0 {
+			return fmt.Errorf("redis holds nothing of this deployment under redis.key_prefix %q, but group %s has read partition %d of %s up to %d: Redis was emptied, or it is the wrong one. "+
+				"Restore its data; or set another kafka.group_prefix to read everything again that Kafka still has (nothing older than that start is pushed)",
+				w.cfg.Redis.KeyPrefix, group, partition, w.cfg.Topics.Events, offset)
+		}
+	}
+	return nil
 }
 
 // startStages starts each stage; rooms and users, which must not work before all accounts are known, once they are.

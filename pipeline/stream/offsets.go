@@ -17,8 +17,20 @@ type Bounds struct {
 	End   int64 // the offset that the next record will have
 }
 
-// Bounds tells the bounds of each partition of a topic.
+// A partition that was made a moment ago, or whose leader has just moved, is settled after so long. One that lost its leader's broker takes its session, 9 s.
+const settling = 15 * time.Second
+
+// Bounds tells the bounds of each partition of a topic. It waits for partitions whose leader is being settled.
 func (c *Cluster) Bounds(ctx context.Context, topic string) (map[int]Bounds, error) {
+	for deadline := time.Now().Add(settling); ; {
+		found, err := c.boundsNow(ctx, topic)
+		if err == nil || hopeless(err) || errors.Is(err, ErrMissingTopic) || time.Now().After(deadline) || !sleep(ctx, metadataTTL/4) {
+			return found, err
+		}
+	}
+}
+
+func (c *Cluster) boundsNow(ctx context.Context, topic string) (map[int]Bounds, error) {
 	topics, err := c.Topics(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -76,7 +88,9 @@ func (c *Cluster) Committed(ctx context.Context, group, topic string) (map[int]i
 		partitions[i] = i
 	}
 	commits, err := c.commits(ctx, group, topic, partitions)
-	if err != nil {
+	if errors.Is(err, kafka.GroupIdNotFound) { // some brokers say so, others that it has committed nothing
+		return nil, nil
+	} else if err != nil {
 		return nil, err
 	}
 	offsets := map[int]int64{}

@@ -313,11 +313,16 @@ func (p *partition) save(offset int64, n note) {
 	}
 }
 
-// news is the committed offset if [ConsumerConfig.Committed] was not told of it.
+// news is the offset that [ConsumerConfig.Committed] was not told of: what is committed, and after a rewind no more than has been done again.
 func (p *partition) news() (offset int64, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.saved, p.mark != nil && !p.resave && p.saved != p.announced
+	if p.mark == nil || p.resave {
+		return 0, false
+	}
+	_, done, _ := p.mark.marks()
+	offset = min(p.saved, done)
+	return offset, offset != p.announced
 }
 
 func (p *partition) announce(offset int64) {

@@ -256,3 +256,27 @@ func TestMissingTopicIsNamed(t *testing.T) {
 		t.Error("the worker runs without a topic")
 	}
 }
+
+// A Redis that was emptied is not mistaken for a first start.
+func TestEmptiedRedisIsNoticed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.room("!r:hs")
+	r := w.start()
+	w.ready(r)
+	w.write(w.message("!r:hs", "$m"))
+	w.all([]string{"$m"}, 30*time.Second)
+	w.settled(r)
+	r.stop()
+	w.cfg.Redis.KeyPrefix += "emptied:"
+	r = w.start()
+	select {
+	case err := <-r.ended:
+		if err == nil || !strings.Contains(err.Error(), "Redis was emptied") {
+			t.Errorf("got %v, want to be told that Redis was emptied", err)
+		}
+		r.ended <- err
+	case <-time.After(20 * time.Second):
+		t.Error("the worker goes on with an empty Redis")
+	}
+}

@@ -204,7 +204,15 @@ func (w *world) start(stages ...string) *running {
 
 func (w *world) ready(r *running) {
 	w.Helper()
-	w.until("the worker is ready", 30*time.Second, func() bool { return r.Ready() == nil })
+	w.until("the worker is ready", 30*time.Second, func() bool {
+		select {
+		case err := <-r.ended:
+			r.ended <- err
+			w.Fatalf("the worker ended with %v", err)
+		default:
+		}
+		return r.Ready() == nil
+	})
 }
 
 // until waits for a condition.
