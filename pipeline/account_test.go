@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func TestDecodeAccountFields(t *testing.T) {
 	pusher := func(rest string) VersionedValue {
 		return value(`1700 {"kind":"http","app_id":"a","pushkey":"k","data":{"url":"https://g/_matrix/push/v1/notify"}` + rest + `}`)
 	}
-	compile := internRules(rules.Options{}, nil)
+	compile := internRules(rules.Options{}, slog.New(slog.DiscardHandler))
 	a := decodeAccount("@u:x", map[string]VersionedValue{
 		"m.ignored_user_list": value(`{"ignored_users":{"@bad:x":{},"@worse:x":7}}`),
 		"account":             value(`{"deactivated":true}`),

@@ -4,7 +4,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
 	"log/slog"
 	"sync"
 
@@ -191,22 +190,14 @@ func covers(applied map[int]int64, offsets map[int]int64) bool {
 	return true
 }
 
-// maxRulesets bounds the compiled rulesets that are kept for sharing. Most users have the defaults or one of a few common changes.
-const maxRulesets = 100_000
-
 // internRules returns a compiler that gives users with equal rules the same object. Safe for concurrent use.
 func internRules(options rules.Options, log *slog.Logger) compileRules {
-	known := otter.Must(&otter.Options[[sha256.Size]byte, *rules.Ruleset]{MaximumSize: maxRulesets})
+	compiler := rules.NewCompiler(options)
 	return func(content []byte) *rules.Ruleset {
-		key := sha256.Sum256(content)
-		if rs, ok := known.GetIfPresent(key); ok {
-			return rs
-		}
-		rs, problems := rules.Compile(content, options)
-		if len(problems) > 0 && log != nil {
+		rs, problems := compiler.Compile(content)
+		if len(problems) > 0 {
 			log.Warn("a user's push rules are right only in part: the rest is left out", "left_out", len(problems), "first", problems[0].String())
 		}
-		rs, _ = known.SetIfAbsent(key, rs)
 		return rs
 	}
 }

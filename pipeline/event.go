@@ -42,6 +42,7 @@ type Event struct {
 	Parsed   *rules.Event // what push rules see; nil for receipts
 
 	Receipts []Receipt // of an ephemeral m.receipt event
+	LeftOut  int       // parts of it that were malformed
 	IsEDU    bool      // an ephemeral event: it has no place in its room
 
 	Silent         bool  // notify: false
@@ -127,7 +128,8 @@ func parseEvent(value []byte) (*Event, error) {
 	}
 	if e.Type == "m.receipt" && e.ID == "" && e.Sender == "" {
 		// A user can send an event of any type, but an ephemeral one has neither id nor sender: nobody can read in another's name.
-		e.IsEDU, e.Receipts, e.Parsed = true, receipts(e.Content), nil
+		e.IsEDU, e.Parsed = true, nil
+		e.Receipts, e.LeftOut = receipts(e.Content)
 	}
 	return e, nil
 }
@@ -204,23 +206,30 @@ func jsonReason(err error) string {
 	return "invalid_json"
 }
 
-// receipts reads the content of an m.receipt event (Client-Server API, "Receipts"): event id, type, user. What is malformed is left out.
-func receipts(content jsontext.Value) []Receipt {
-	var out []Receipt
+// receipts reads the content of an m.receipt event (Client-Server API, "Receipts"): event id, type, user. What is malformed is left out, and counted.
+func receipts(content jsontext.Value) (out []Receipt, leftOut int) {
 	members(content, func(eventID string, types jsontext.Value) {
+		if types.Kind() != '{' {
+			leftOut++
+		}
 		members(types, func(kind string, users jsontext.Value) {
 			if kind != "m.read" && kind != "m.read.private" {
 				return // m.fully_read and unknown ones clear nothing
 			}
+			if users.Kind() != '{' {
+				leftOut++
+			}
 			members(users, func(userID string, data jsontext.Value) {
-				if data.Kind() != '{' {
-					return
+				thread := member(data, "thread_id")
+				if data.Kind() != '{' || thread != nil && textOf(thread) == "" {
+					leftOut++
+					return // not unthreaded: what is no thread's name must not clear all threads
 				}
-				out = append(out, Receipt{UserID: userID, EventID: eventID, ThreadID: contentText(data, "thread_id")})
+				out = append(out, Receipt{UserID: userID, EventID: eventID, ThreadID: textOf(thread)})
 			})
 		})
 	})
-	return out
+	return out, leftOut
 }
 
 // members calls visit for each member of an object, in order; anything else has none.

@@ -94,7 +94,7 @@ func TestReadableRecords(t *testing.T) {
 func TestReceipts(t *testing.T) {
 	t.Parallel()
 	const content = `{
-		"$a":{"m.read":{"@u:x":{"ts":1},"@v:x":{"ts":2,"thread_id":"$root"}},"m.fully_read":{"@w:x":{}},"m.read.private":{"@w:x":{"thread_id":7}}},
+		"$a":{"m.read":{"@u:x":{"ts":1},"@v:x":{"ts":2,"thread_id":"$root"}},"m.fully_read":{"@w:x":{}},"m.read.private":{"@w:x":{"ts":"soon"},"@x:x":{"thread_id":7}}},
 		"$b":7,
 		"$c":{"m.read":[],"m.read.private":{"@u:x":"odd"}}}`
 	e, err := DecodeEvent(record(`{"room_id":"!r:hs.example","type":"m.receipt","content":` + content + `}`))
@@ -102,8 +102,8 @@ func TestReceipts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Receipt{{"@u:x", "$a", ""}, {"@v:x", "$a", "$root"}, {"@w:x", "$a", ""}}
-	if diff := cmp.Diff(want, e.Receipts); diff != "" || !e.IsEDU {
-		t.Errorf("ephemeral %v, receipts (-want +got):\n%s", e.IsEDU, diff)
+	if diff := cmp.Diff(want, e.Receipts); diff != "" || !e.IsEDU || e.LeftOut != 4 {
+		t.Errorf("ephemeral %v, left out %d, receipts (-want +got):\n%s", e.IsEDU, e.LeftOut, diff)
 	}
 	// A user who sends an event of that type reads in nobody's name.
 	e, err = DecodeEvent(record(`{"room_id":"!r:hs.example","type":"m.receipt","sender":"@mallory:x","event_id":"$m","content":` + content + `}`))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/maypok86/otter/v2"
 
@@ -33,11 +34,13 @@ type Rooms struct {
 	Clock       clock.Clock
 	Log         *slog.Logger
 
-	rooms *otter.Cache[string, *Room]
+	rooms      *otter.Cache[string, *Room]
+	evaluators *sync.Pool // of *rules.Evaluator: each keeps the memory of its last use
 }
 
 // NewRooms completes the stage with a cache of at most size rooms.
 func NewRooms(s Rooms, size int) *Rooms {
+	s.evaluators = &sync.Pool{New: func() any { return new(rules.Evaluator) }}
 	s.rooms = otter.Must(&otter.Options[string, *Room]{MaximumSize: size})
 	return &s
 }
@@ -52,6 +55,9 @@ func (s *Rooms) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 				return nil, err
 			}
 			continue
+		}
+		if e.LeftOut > 0 {
+			s.Log.Warn("a receipt is right only in part: the rest is left out", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "left_out", e.LeftOut)
 		}
 		tasks = append(tasks, stream.Task{Lane: e.RoomID, Record: rec, Work: e})
 	}
@@ -230,10 +236,12 @@ func (b *batch) evaluate(ctx context.Context, e *Event, userIDs []string) (told 
 			asked = append(asked, r)
 		}
 	}
+	evaluator := b.stage.evaluators.Get().(*rules.Evaluator)
+	defer b.stage.evaluators.Put(evaluator)
+	decisions := evaluator.Evaluate(e.Parsed, &b.room.Rules, asked, nil)
 	v := verdictList{}
-	for i := range asked {
-		decision := asked[i].Rules.Evaluate(e.Parsed, &b.room.Rules, &asked[i])
-		told = v.add(told, &asked[i], &decision)
+	for i := range decisions {
+		told = v.add(told, &asked[i], &decisions[i])
 	}
 	return v.drop(told), v.list, nil
 }
