@@ -96,7 +96,7 @@ func (e *Evaluator) decide(out *Decision, r *Recipient) {
 	}
 	p := &r.Rules.global.plan
 	var v verdict
-	if len(p.own.rules) <= fewRules || p.personal {
+	if len(p.own.triggers) <= fewRules || p.personal {
 		v = e.ask(p)
 	} else {
 		v = e.recall(r.Rules)
@@ -142,7 +142,7 @@ func (e *Evaluator) ask(p *plan) verdict {
 		list = &p.free
 	}
 	for i, trigger := range list.triggers {
-		if e.shared.facts.has(trigger) && list.rules[i].matches(&e.c) {
+		if e.shared.facts.fires(trigger) && list.rules[i].matches(&e.c) {
 			return verdict{list.rules[i], list.before[i]}
 		}
 	}
@@ -158,9 +158,6 @@ func (e *Evaluator) isBound(p *plan) bool {
 	}
 	return false
 }
-
-// fewRules is how many rules are quicker asked than recalled.
-const fewRules = 8
 
 // recall returns the verdict of a ruleset whose rules don't depend on the
 // recipient, found once for all who share it.

@@ -67,12 +67,12 @@ func (m *mentions) collect(ev *Event) {
 }
 
 // collect learns what there is to know of an event.
-func (s *shared) collect(ev *Event, body string) {
+func (s *shared) collect(ev *Event, body string, members int) {
 	if s.patterns == nil {
 		s.patterns = map[bodyPattern]bool{}
 	}
 	clear(s.patterns)
-	s.facts.collect(ev, body)
+	s.facts.collect(ev, body, members)
 	s.mentions.collect(ev)
 }
 
@@ -82,7 +82,7 @@ func (e *Evaluator) begin(ev *Event, room *Room, rs *Ruleset) {
 	e.c = rs.newContext(ev, room, nil)
 	e.c.shared = &e.shared
 	body, _ := e.c.body()
-	e.shared.collect(ev, body)
+	e.shared.collect(ev, body, e.c.room.MemberCount)
 	e.bound = [2]fact{
 		valueFact(keyRoomID.hash, scalar{kind: text, str: ev.RoomID()}),
 		valueFact(keySender.hash, scalar{kind: text, str: ev.Sender()}),
@@ -96,7 +96,7 @@ func (e *Evaluator) askDefaults(builtin []*rule) {
 	e.matching, e.asking = 0, e.asking[:0]
 	for i, r := range builtin {
 		switch {
-		case !r.applies(&e.c), !e.shared.facts.has(r.trigger), !e.mayHold(r):
+		case !r.applies(&e.c), !e.shared.facts.fires(r.trigger), !e.mayHold(r):
 		case len(r.personal) == 0:
 			e.matching |= 1 << i
 		default:

@@ -3,6 +3,7 @@ package rules
 // This file is what is known of one event at a glance: its facts, as a bit set.
 
 import (
+	"math/bits"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,11 +18,11 @@ type facts struct {
 
 // minFactBits is the size of the set in bits for small events; otherwise it has
 // about sixteen bits for each fact.
-const minFactBits = 4096
+const minFactBits = 1 << 14
 
 // reset empties the set and makes room for n facts.
 func (f *facts) reset(n int) {
-	size, log := minFactBits, uint(12)
+	size, log := minFactBits, uint(14)
 	for size < 16*n {
 		size, log = 2*size, log+1
 	}
@@ -38,14 +39,20 @@ func (f *facts) add(x fact) {
 	f.bits[i/64] |= 1 << (i % 64)
 }
 
+// fires reports whether the event may have both facts of a trigger.
+func (f *facts) fires(t trigger) bool {
+	return f.has(t[0]) && f.has(t[1])
+}
+
 func (f *facts) has(x fact) bool {
 	i := x >> f.shift
 	return f.bits[i/64]&(1<<(i%64)) != 0
 }
 
-// collect makes the set of the facts of an event with this body (in lower case).
-func (f *facts) collect(ev *Event, body string) {
-	f.reset(2*len(ev.nodes) + len(body))
+// collect makes the set of the facts of an event with this body (in lower case),
+// in a room with so many members.
+func (f *facts) collect(ev *Event, body string, members int) {
+	f.reset(2*len(ev.nodes) + len(body) + maxDigits)
 	f.add(always)
 	for i := range ev.nodes {
 		n := &ev.nodes[i]
@@ -55,8 +62,23 @@ func (f *facts) collect(ev *Event, body string) {
 			f.add(valueFact(n.hash, n.scalar))
 		}
 	}
+	if members >= 0 {
+		f.addCount(members)
+	}
 	f.ascii = isASCII(body)
 	f.addWords(body)
+}
+
+// addCount adds the number of members.
+func (f *facts) addCount(members int) {
+	digits := min(bits.Len(uint(members)), maxDigits)
+	f.add(exactCountFact(members))
+	for d := 0; d <= digits; d++ {
+		f.add(countFact(d, true))
+	}
+	for d := digits; d <= maxDigits; d++ {
+		f.add(countFact(d, false))
+	}
 }
 
 func isASCII(s string) bool {

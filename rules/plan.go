@@ -5,7 +5,8 @@ package rules
 
 // plan is the enabled rules of one scope in a form that is quick to evaluate.
 type plan struct {
-	own ruleList
+	own  ruleList
+	near [fewRules]trigger // the triggers of own, if they are few: not a cache line away
 	// Where many of the user's rules are bound to a room or a sender, as those
 	// that mute rooms are, bound has the facts that these need, and free the other
 	// rules: an event in another room by another sender asks the free ones alone.
@@ -17,10 +18,13 @@ type plan struct {
 	personal bool    // an own rule has conditions that depend on the recipient
 }
 
+// fewRules is how many rules are quicker asked than recalled.
+const fewRules = 8
+
 // ruleList is a list of a user's own rules, in their order, in three parts of the
 // same length: what is looked at for every event is close together.
 type ruleList struct {
-	triggers []fact
+	triggers []trigger
 	before   []uint64 // the bits of the default rules that are tried before the rule
 	rules    []*rule
 }
@@ -47,6 +51,13 @@ func newPlan(ordered, builtin []*rule) plan {
 	}
 	p.divide()
 	return p
+}
+
+// settle brings the triggers near, once the plan is where it stays.
+func (p *plan) settle() {
+	if len(p.own.rules) <= fewRules {
+		p.own.triggers = p.near[:copy(p.near[:], p.own.triggers)]
+	}
 }
 
 func (p *plan) addDefault(r *rule) {

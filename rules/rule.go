@@ -28,21 +28,21 @@ const (
 // kinds are all kinds in their order.
 var kinds = [...]Kind{KindOverride, KindContent, KindPostContent, KindRoom, KindSender, KindUnderride}
 
-// rule is one compiled rule. It is immutable.
+// rule is one compiled rule. It is immutable. What the evaluators read first comes
+// first.
 type rule struct {
-	id         string
-	kind       Kind
-	bit        int // the place among the deployment's default rules, or noBit
 	enabled    bool
 	legacy     bool // out of force when the event has m.mentions
 	extensible bool // applies in rooms with extensible events
 	conditions []condition
-	decision   Decision // if it matches
-	identity   identity
+	trigger    trigger     // without it no event matches
+	personal   []condition // those that depend on the recipient
+	decision   Decision    // if the rule matches
 
-	// For the bulk evaluator.
-	trigger  fact        // without it no event matches
-	personal []condition // those that depend on the recipient
+	id       string
+	kind     Kind
+	bit      int // the place among the deployment's default rules, or noBit
+	identity identity
 }
 
 // identity tells rules of different content apart: equal ones have the same.

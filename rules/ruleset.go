@@ -22,8 +22,8 @@ const (
 // immutable and safe for concurrent use.
 type Ruleset struct {
 	key      optionsKey
-	identity identity
 	global   scope
+	identity identity
 	devices  map[string]scope // by profile tag
 	options  Options
 	builtin  []*rule // the deployment's default rules, as nobody has changed them
@@ -84,6 +84,7 @@ func (c *Compiler) compile(raw []byte, verbatim bool) (*Ruleset, []Problem) {
 		rs.devices[device.tag] = r.arrange(device.rules, false)
 	}
 	rs.identity = rs.identify()
+	rs.global.plan.settle()
 	return rs, r.problems
 }
 

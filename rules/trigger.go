@@ -5,6 +5,7 @@ package rules
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"strings"
 )
 
@@ -15,8 +16,11 @@ import (
 // means that it can't.
 type fact uint32
 
-// always is the trigger of rules that have to be asked about every event.
+// always is true of every event.
 const always fact = 0
+
+// trigger is two facts without which a rule can't match.
+type trigger [2]fact
 
 // maxFactValue is the length in bytes of the longest string value, in lower case,
 // that is a fact.
@@ -60,27 +64,48 @@ func prefixFact(key uint64, n int) fact {
 var (
 	wordSeed   = maphash.String(hashSeed, "words")
 	prefixSeed = maphash.String(hashSeed, "prefixes")
+	countSeed  = maphash.String(hashSeed, "counts")
 )
 
-// The ranks of triggers: the higher, the fewer events fire it.
+// countFact is the fact that the number of members has at most, or at least, so
+// many binary digits. All numbers of maxDigits and more are taken for one.
+func countFact(digits int, atLeast bool) fact {
+	x := countSeed + uint64(min(digits, maxDigits))
+	if atLeast {
+		x = ^x
+	}
+	return mix(x)
+}
+
+const maxDigits = 20
+
+// exactCountFact is the fact that there are n members.
+func exactCountFact(n int) fact { return mix(countSeed ^ uint64(n)<<8) }
+
+// The ranks of facts in triggers: the higher, the fewer events have it.
 const (
 	rankNone   = iota
 	rankExists // some property exists
 	rankType   // a property with few different values has one
+	rankCount  // the room has about so many members
 	rankPrefix // a word of the body begins so
 	rankWord   // a word is in the body
 	rankValue  // some other property has a value
 )
 
-// triggerOf returns the best trigger of a rule with these conditions.
-func triggerOf(conditions []condition) fact {
-	best, rank := always, rankNone
+// triggerOf returns the two best facts that the conditions need.
+func triggerOf(conditions []condition) trigger {
+	var t trigger
+	var rank [2]int
 	for _, c := range conditions {
-		if f, r := conditionTrigger(c); r > rank {
-			best, rank = f, r
+		switch f, r := conditionTrigger(c); {
+		case r > rank[0]:
+			t, rank = trigger{f, t[0]}, [2]int{r, rank[0]}
+		case r > rank[1]:
+			t[1], rank[1] = f, r
 		}
 	}
-	return best
+	return t
 }
 
 // conditionTrigger returns a fact without which the condition does not hold, and
@@ -103,8 +128,21 @@ func conditionTrigger(c condition) (fact, int) {
 		return valueTrigger(&c.key, c.value)
 	case *propertyContains:
 		return existsFact(c.key.hash), rankExists
+	case *memberCount:
+		return countTrigger(c), rankCount
 	}
 	return always, rankNone
+}
+
+func countTrigger(m *memberCount) fact {
+	switch m.operator {
+	case "<", "<=":
+		return countFact(bits.Len64(uint64(m.n)), false)
+	case ">", ">=":
+		return countFact(bits.Len64(uint64(m.n)), true)
+	default:
+		return exactCountFact(int(m.n))
+	}
 }
 
 func valueTrigger(k *key, value scalar) (fact, int) {
