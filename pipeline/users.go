@@ -180,6 +180,9 @@ func counting(n *Notice, u Recipient, a *Account) func(*Unread) {
 		}
 		return func(unread *Unread) { unread.Notify(n.Position, v.Highlight) }
 	case KindRead:
+		if u.ThreadID != "" && u.ThreadID != "main" {
+			return nil // counts are kept by room: a receipt of one thread must not clear what others wait for in the room
+		}
 		return func(unread *Unread) { unread.Read(u.Position) }
 	case KindRedact:
 		return func(unread *Unread) { unread.Redact(n.Position) }
