@@ -40,6 +40,7 @@ type checker struct {
 	cfg    *config.Config
 	out    io.Writer
 	failed bool
+	single []string // topics with one replica
 }
 
 // say writes one line.
@@ -84,6 +85,9 @@ func (c *checker) kafka() {
 		}
 		c.topic(topic, spec, settings)
 	}
+	if len(c.single) > 0 {
+		c.warn("topics", "one replica only, so a lost disk loses them: "+strings.Join(c.single, ", "))
+	}
 }
 
 // topic compares a topic's settings with what the pipeline relies on.
@@ -111,7 +115,7 @@ func (c *checker) topic(topic stream.Topic, spec stream.TopicSpec, settings map[
 	}
 	c.say("topic", nil, fmt.Sprintf("%s: %d partitions, %d replicas", spec.Name, topic.Partitions, topic.Replication))
 	if topic.Replication == 1 {
-		c.warn("topic", spec.Name+" has one replica: a lost disk loses it")
+		c.single = append(c.single, spec.Name)
 	}
 }
 

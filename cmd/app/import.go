@@ -50,7 +50,9 @@ func ImportRooms(ctx context.Context, cfg *config.Config, r io.Reader, w io.Writ
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("line %d: %w", number+1, err)
 		}
-		number++
+		if len(line) > 0 {
+			number++
+		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			if why := imp.Add(ctx, line); errors.As(why, new(*pipeline.Unreadable)) {
 				bad++
