@@ -169,7 +169,11 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 }
 
 // start checks that what the stages need is there: Redis, and every topic.
-func (w *Worker) start(ctx context.Context) (meta pipeline.Meta, err error) {
+func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
+	meta, known, err := w.store.Meta(ctx)
+	if err != nil {
+		return meta, fmt.Errorf("redis: %w", err)
+	}
 	topics, err := w.cluster.Topics(ctx, topicNames(w.cfg)...)
 	if errors.Is(err, stream.ErrMissingTopic) {
 		return meta, fmt.Errorf("kafka: %w: `tocsin topics create` makes what is missing, if the names in section topics are right", err)
@@ -177,8 +181,10 @@ func (w *Worker) start(ctx context.Context) (meta pipeline.Meta, err error) {
 		return meta, fmt.Errorf("kafka: %w", err)
 	}
 	w.partitions.Store(int64(topics[w.cfg.Topics.Notifications].Partitions))
-	if err := w.redisIsWhole(ctx); err != nil {
-		return meta, err
+	if !known {
+		if err := w.isFirstStart(ctx); err != nil {
+			return meta, err
+		}
 	}
 	if meta, err = w.store.Start(ctx, w.clock.Now()); err != nil {
 		return meta, fmt.Errorf("redis: %w", err)
@@ -187,16 +193,9 @@ func (w *Worker) start(ctx context.Context) (meta pipeline.Meta, err error) {
 	return meta, nil
 }
 
-// redisIsWhole refuses to work on when Redis has lost what the groups have read: events would be evaluated in rooms of which nothing is known, and nobody would notice
-// but the users.
-func (w *Worker) redisIsWhole(ctx context.Context) error {
-	_, known, err := w.store.Meta(ctx)
-	if err != nil {
-		return fmt.Errorf("redis: %w", err)
-	}
-	if known {
-		return nil
-	}
+// isFirstStart refuses to take a Redis that has lost its contents for a first start: events would be evaluated in rooms of which nothing is known, and nobody would notice but the
+// users.
+func (w *Worker) isFirstStart(ctx context.Context) error {
 	group := w.group(StageRooms)
 	committed, err := w.cluster.Committed(ctx, group, w.cfg.Topics.Events)
 	if err != nil {
