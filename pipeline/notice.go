@@ -4,6 +4,8 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -128,6 +130,11 @@ func decodeNotice(rec *stream.Record) (*Notice, error) {
 
 // check refuses what would make the users stage stumble.
 func (n *Notice) check() error {
+	switch n.Kind {
+	case KindNotify, KindRead, KindRedact, KindInvite, KindJoin, KindLeave, KindRetry:
+	default:
+		return fmt.Errorf("kind %q is unknown", n.Kind)
+	}
 	needsEvent := n.Kind == KindNotify || n.Kind == KindRetry
 	if needsEvent && n.Event == nil {
 		return fmt.Errorf("a %s without an event", n.Kind)
@@ -149,10 +156,11 @@ func (n *Notice) check() error {
 }
 
 // Bounds of one record: the users that share it, and the content that it carries. A Matrix event has at most 64 KiB; what is larger travels without its content,
-// and is pushed without it.
+// and is pushed without it; so are tweaks that no client ever sets so large.
 const (
 	noticeUsers   = 256
 	noticeContent = 128 << 10
+	noticeTweaks  = 4 << 10
 )
 
 // spread distributes a notice's users over the partitions that they belong to, several records for one partition if they are many.
@@ -165,11 +173,38 @@ func spread(n Notice, users []Recipient, topic string, partitions int, headers [
 	var out []stream.Message
 	for p, users := range byPartition {
 		for len(users) > 0 {
-			part := users[:min(len(users), noticeUsers)]
-			users = users[len(part):]
-			n.Users = part
-			out = append(out, stream.Message{Topic: topic, Partition: p, Key: []byte(n.RoomID), Value: n.encode(), Headers: headers, Time: at})
+			part := n.part(users[:min(len(users), noticeUsers)])
+			users = users[len(part.Users):]
+			out = append(out, stream.Message{Topic: topic, Partition: p, Key: []byte(n.RoomID), Value: part.encode(), Headers: headers, Time: at})
 		}
 	}
 	return out
+}
+
+// part is the notice for some of its users, with only their verdicts.
+func (n Notice) part(users []Recipient) Notice {
+	all := n.Verdicts
+	index := map[int]int{}
+	n.Users, n.Verdicts = slices.Clone(users), nil
+	keep := func(i int) int {
+		at, ok := index[i]
+		if !ok {
+			at = len(n.Verdicts)
+			index[i] = at
+			n.Verdicts = append(n.Verdicts, all[i])
+		}
+		return at
+	}
+	for i := range n.Users {
+		u := &n.Users[i]
+		if len(all) > 0 {
+			u.Verdict = keep(u.Verdict)
+		}
+		tags := maps.Clone(u.Tags) // the caller keeps its own
+		for tag, v := range tags {
+			tags[tag] = keep(v)
+		}
+		u.Tags = tags
+	}
+	return n
 }

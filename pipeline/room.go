@@ -103,7 +103,7 @@ func StateField(e *Event, position int64) (field, value string) {
 		default:
 			return "", ""
 		}
-		return memberField + *e.StateKey, fmt.Sprintf("%s %d %s", membership, position, contentText(e.Content, "displayname"))
+		return memberField + *e.StateKey, fmt.Sprintf("%s %d %s", membership, position, shortText(contentText(e.Content, "displayname")))
 	}
 	if *e.StateKey != "" {
 		return "", ""
@@ -114,11 +114,21 @@ func StateField(e *Event, position int64) (field, value string) {
 	case "m.room.power_levels":
 		return fieldPower, string(compact(e.Content))
 	case "m.room.name":
-		return fieldName, textMark + contentText(e.Content, "name")
+		return fieldName, textMark + shortText(contentText(e.Content, "name"))
 	case "m.room.canonical_alias":
-		return fieldAlias, textMark + contentText(e.Content, "alias")
+		return fieldAlias, textMark + shortText(contentText(e.Content, "alias"))
 	}
 	return "", ""
+}
+
+// maxText bounds names: clients and homeservers allow 256 bytes or so, and a room has many.
+const maxText = 1024
+
+func shortText(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "")
 }
 
 // compact is an object without white space; {} for an event without content.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -230,5 +231,15 @@ func TestRoomNames(t *testing.T) {
 		if tc.got != tc.want {
 			t.Errorf("got %q, want %q", tc.got, tc.want)
 		}
+	}
+}
+
+func TestNamesAreBounded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", maxText)
+	r := NewRoom("!r:hs.example", testServer)
+	foldAll(r, stateEvent("m.room.name", "@a:hs.example", "", `{"name":"`+long+`"}`))
+	if len(r.Name) > maxText || !strings.HasPrefix(long, r.Name) || len(r.Name) < maxText-3 {
+		t.Errorf("the name has %d bytes", len(r.Name))
 	}
 }

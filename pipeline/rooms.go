@@ -71,10 +71,31 @@ func (s *Rooms) Do(ctx context.Context, roomID string, tasks []stream.Task) erro
 	if err != nil {
 		s.rooms.Invalidate(roomID)
 	}
-	if errors.Is(err, ErrStale) {
+	switch {
+	case errors.Is(err, ErrStale):
 		return s.do(ctx, roomID, tasks) // another owner was faster, or an import: once more from what is saved
+	case errors.Is(err, stream.ErrTooLarge):
+		return s.tooLarge(ctx, roomID, tasks)
 	}
 	return err
+}
+
+// tooLarge handles events one by one, because the notice of one of them fits into no record. That one notifies nobody, and goes to the dead letter.
+func (s *Rooms) tooLarge(ctx context.Context, roomID string, tasks []stream.Task) error {
+	if len(tasks) > 1 {
+		for i := range tasks {
+			if err := s.Do(ctx, roomID, tasks[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	rec, e := tasks[0].Record, *tasks[0].Work.(*Event)
+	if err := bury(ctx, s.DeadLetters, rec, "rooms", unreadable("notice_too_large", "what its recipients are to be told fits into no record of the notifications topic"), s.Log); err != nil {
+		return err
+	}
+	e.Silent = true
+	return s.do(ctx, roomID, []stream.Task{{Lane: roomID, Record: rec, Work: &e}})
 }
 
 func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) error {

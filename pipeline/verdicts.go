@@ -55,7 +55,7 @@ func (v *verdictList) of(d *rules.Decision) int {
 	return len(v.list) - 1
 }
 
-// tweaksJSON is an object, or nil if there are no tweaks.
+// tweaksJSON is an object, or nil if there are no tweaks, or too many.
 func tweaksJSON(t rules.Tweaks) jsontext.Value {
 	if len(t) == 0 {
 		return nil
@@ -63,6 +63,9 @@ func tweaksJSON(t rules.Tweaks) jsontext.Value {
 	object, err := t.MarshalJSON()
 	if err != nil {
 		panic(fmt.Sprintf("tweaks that do not encode: %v", err)) // they are values that were parsed
+	}
+	if len(object) > noticeTweaks {
+		return nil
 	}
 	return object
 }

@@ -77,7 +77,7 @@ func (c *checker) kafka() {
 	if err != nil {
 		c.say("topics", err, "")
 	}
-	for _, spec := range topicSpecs(c.cfg, 0, 0) {
+	for _, spec := range topicSpecs(c.cfg, TopicOptions{}) {
 		topic, ok := topics[spec.Name]
 		if !ok {
 			c.say("topic", fmt.Errorf("%s does not exist: `tocsin topics create` makes it", spec.Name), "")

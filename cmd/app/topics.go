@@ -20,6 +20,7 @@ import (
 type TopicOptions struct {
 	Partitions  int // of each topic; 0: 12
 	Replication int // copies of each partition; 0: as the brokers default
+	RecordBytes int // largest record of the homeserver's; 0: 2 MiB. The brokers must allow four times that
 }
 
 // defaultPartitions lets a deployment grow to twelve workers without repartitioning.
@@ -27,9 +28,9 @@ const defaultPartitions = 12
 
 // Limits of one record, or batch, of a topic. What a topic takes, the next one on its way must take too, with what is added; the dead letter takes all.
 const (
-	eventsBytes        = 2 << 20
-	notificationsBytes = 4 << 20
-	deadLetterBytes    = 8 << 20
+	recordBytes         = 2 << 20
+	notificationsFactor = 2
+	deadLetterFactor    = 4
 )
 
 func days(n int) string {
@@ -37,10 +38,14 @@ func days(n int) string {
 }
 
 // topicSpecs are all topics with the settings that DESIGN.md §3 asks for.
-func topicSpecs(cfg *config.Config, partitions, replication int) []stream.TopicSpec {
-	t := cfg.Topics
+func topicSpecs(cfg *config.Config, opts TopicOptions) []stream.TopicSpec {
+	t, eventsBytes := cfg.Topics, opts.RecordBytes
+	if eventsBytes == 0 {
+		eventsBytes = recordBytes
+	}
+	notificationsBytes, deadLetterBytes := notificationsFactor*eventsBytes, deadLetterFactor*eventsBytes
 	spec := func(name string, settings map[string]string) stream.TopicSpec {
-		return stream.TopicSpec{Name: name, Partitions: partitions, Replication: replication, Config: settings}
+		return stream.TopicSpec{Name: name, Partitions: opts.Partitions, Replication: opts.Replication, Config: settings}
 	}
 	compacted := map[string]string{"cleanup.policy": "compact", "delete.retention.ms": days(30), "max.message.bytes": strconv.Itoa(eventsBytes)}
 	kept := func(d, bytes int) map[string]string {
@@ -62,7 +67,7 @@ func topicSpecs(cfg *config.Config, partitions, replication int) []stream.TopicS
 
 func topicNames(cfg *config.Config) []string {
 	var names []string
-	for _, s := range topicSpecs(cfg, 0, 0) {
+	for _, s := range topicSpecs(cfg, TopicOptions{}) {
 		names = append(names, s.Name)
 	}
 	return names
@@ -78,7 +83,7 @@ func CreateTopics(ctx context.Context, cfg *config.Config, opts TopicOptions, w 
 	if opts.Partitions == 0 {
 		opts.Partitions = defaultPartitions
 	}
-	specs := topicSpecs(cfg, opts.Partitions, opts.Replication)
+	specs := topicSpecs(cfg, opts)
 	created, err := cluster.CreateTopics(ctx, specs)
 	for _, name := range created {
 		fmt.Fprintf(w, "created   %s (%d partitions)\n", name, opts.Partitions)
