@@ -4,6 +4,8 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"time"
 
 	"tocsin/clock"
@@ -13,10 +15,12 @@ import (
 // Retry is the retry stage of one tier. It only waits (the stream holds each record until it is due) and writes back: the user's lane alone checks, counts and sends, so a late
 // retry can't lower a badge.
 type Retry struct {
-	Writer writer
-	Topic  string // tocsin.notifications
-	Clock  clock.Clock
-	Delay  time.Duration
+	Writer      writer
+	DeadLetters undertaker
+	Topic       string // tocsin.notifications
+	Clock       clock.Clock
+	Delay       time.Duration
+	Log         *slog.Logger
 }
 
 // Due is when a record's delay is over. A record from the future (a clock that runs ahead) waits no longer than one written now.
@@ -34,7 +38,19 @@ func (r *Retry) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 	for i, rec := range batch {
 		back[i] = stream.Message{Topic: r.Topic, Partition: stream.AnyPartition, Key: rec.Key, Value: rec.Value, Headers: rec.Headers, Time: r.Clock.Now()}
 	}
-	return nil, r.Writer.Write(ctx, back...)
+	err := r.Writer.Write(ctx, back...)
+	switch {
+	case !errors.Is(err, stream.ErrTooLarge):
+		return nil, err
+	case len(batch) == 1:
+		return nil, bury(ctx, r.DeadLetters, batch[0], "retry", unreadable("too_large", "the record does not fit into %s", r.Topic), r.Log)
+	}
+	for i := range batch { // what was written already comes twice, and is the same delivery
+		if _, err := r.Take(ctx, batch[i:i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 // Do implements [stream.Handler]; there are no tasks.

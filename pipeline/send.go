@@ -4,6 +4,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -118,19 +119,26 @@ func (s *Users) unread(ctx context.Context, userID string) (map[string]Unread, e
 func (s *Users) carryOut(ctx context.Context, step pushers.Step, d pushers.Delivery, p *RegisteredPusher, e *errand, rec *stream.Record) error {
 	switch step.Action {
 	case pushers.Again:
-		return s.Writer.Write(ctx, stream.Message{
+		err := s.Writer.Write(ctx, stream.Message{
 			Topic: s.Topics.Retry(s.Tiers[step.Tier]), Partition: stream.AnyPartition, Key: []byte(d.UserID), Value: s.again(d, p, e), Headers: stream.CarryHeaders(rec.Headers), Time: s.Clock.Now(),
 		})
-	case pushers.Bury:
-		o := e.notice.Origin
-		dead := &stream.Record{
-			Topic: o.Topic, Partition: o.Partition, Offset: o.Offset, Key: []byte(d.UserID), Value: s.again(d, p, e), Headers: rec.Headers, Time: d.Since,
+		if errors.Is(err, stream.ErrTooLarge) { // the retry topic takes less than it should: it can't wait there
+			return s.giveUp(ctx, pushers.Step{Reason: "exhausted", Detail: "too large for the retry topic: " + step.Detail}, d, p, e, rec)
 		}
-		return s.DeadLetters.Bury(ctx, dead, stream.Cause{Stage: "users", Reason: step.Reason, Detail: step.Detail, Attempts: d.Attempt + 1})
+		return err
+	case pushers.Bury:
+		return s.giveUp(ctx, step, d, p, e, rec)
 	case pushers.Remove:
 		return s.remove(ctx, d.UserID, p, step.Reason)
 	}
 	return nil
+}
+
+// giveUp writes a delivery to the dead letter, as what it came from.
+func (s *Users) giveUp(ctx context.Context, step pushers.Step, d pushers.Delivery, p *RegisteredPusher, e *errand, rec *stream.Record) error {
+	o := e.notice.Origin
+	dead := &stream.Record{Topic: o.Topic, Partition: o.Partition, Offset: o.Offset, Key: []byte(d.UserID), Value: s.again(d, p, e), Headers: rec.Headers, Time: d.Since}
+	return s.DeadLetters.Bury(ctx, dead, stream.Cause{Stage: "users", Reason: step.Reason, Detail: step.Detail, Attempts: d.Attempt + 1})
 }
 
 // again is the notice of one delivery that has failed: what a retry topic holds, and the dead letter.

@@ -44,6 +44,6 @@ func (w *Worker) usersConsumer(p parts) stream.ConsumerConfig {
 
 func (w *Worker) retryConsumer(p parts, delay time.Duration) stream.ConsumerConfig {
 	topic := w.cfg.Topics.Retry(delay)
-	s := &pipeline.Retry{Writer: p.writer, Topic: w.cfg.Topics.Notifications, Clock: w.clock, Delay: delay}
+	s := &pipeline.Retry{Writer: p.writer, DeadLetters: p.deadLetters, Log: w.log, Topic: w.cfg.Topics.Notifications, Clock: w.clock, Delay: delay}
 	return stream.ConsumerConfig{Group: w.group(StageRetry + topic[len(w.cfg.Topics.RetryPrefix):]), Topic: topic, Workers: 1, Handler: s, Due: s.Due}
 }
