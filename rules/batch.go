@@ -82,7 +82,7 @@ func (a *answerer) compiler(opts Options) *Compiler {
 func (a *answerer) answer(line []byte) []byte {
 	q, err := a.parse(line)
 	if err == nil {
-		return q.answer(q.rules.Evaluate(q.event, q.room, &q.recipient))
+		return q.Answer(q.Recipient.Rules.Evaluate(q.Event, q.Room, &q.Recipient))
 	}
 	return encode(struct {
 		Name  *string `json:"name"`
@@ -90,26 +90,32 @@ func (a *answerer) answer(line []byte) []byte {
 	}{nameOf(line), err.Error()})
 }
 
-// query is one question, ready to be evaluated by any evaluator.
-type query struct {
-	name      string
-	kind      string
-	rules     *Ruleset
-	event     *Event
-	room      *Room
-	recipient Recipient
+// Question is one question, ready to be decided by any evaluator: what is asked
+// about is in Recipient.Rules.
+type Question struct {
+	Name      string
+	Kind      string // condition, rule, ruleset or actions
+	Event     *Event
+	Room      *Room
+	Recipient Recipient
 }
 
-// answer encodes what follows from the decision of an evaluator.
-func (q *query) answer(d Decision) []byte {
-	if q.kind == "condition" || q.kind == "rule" {
+// ParseQuestion reads a question as [Answer] describes it.
+func ParseQuestion(line []byte) (*Question, error) {
+	var a answerer
+	return a.parse(line)
+}
+
+// Answer encodes what follows from the decision of an evaluator.
+func (q *Question) Answer(d Decision) []byte {
+	if q.Kind == "condition" || q.Kind == "rule" {
 		return encode(struct {
 			Name  string `json:"name"`
 			Match bool   `json:"match"`
-		}{q.name, d.RuleID != ""})
+		}{q.Name, d.RuleID != ""})
 	}
 	var matched *string
-	if d.RuleID != "" && q.kind == "ruleset" {
+	if d.RuleID != "" && q.Kind == "ruleset" {
 		matched = &d.RuleID
 	}
 	return encode(struct {
@@ -119,7 +125,7 @@ func (q *query) answer(d Decision) []byte {
 		Coalesce  bool    `json:"coalesce"`
 		Highlight bool    `json:"highlight"`
 		Tweaks    Tweaks  `json:"tweaks"`
-	}{q.name, matched, d.Notify, d.Coalesce, d.Highlight, d.Tweaks})
+	}{q.Name, matched, d.Notify, d.Coalesce, d.Highlight, d.Tweaks})
 }
 
 func encode(answer any) []byte {
@@ -141,8 +147,8 @@ func nameOf(line []byte) *string {
 	return name
 }
 
-// rawQuery is a question before its members are known to be right.
-type rawQuery struct {
+// rawQuestion is a question before its members are known to be right.
+type rawQuestion struct {
 	Name      jsontext.Value `json:"name"`
 	Kind      jsontext.Value `json:"kind"`
 	Event     jsontext.Value `json:"event"`
@@ -156,8 +162,8 @@ type rawQuery struct {
 
 // parse reads a question. Repeated names are left to those who read the parts: in
 // an event they are an error, in a ruleset they spoil one rule.
-func (a *answerer) parse(line []byte) (*query, error) {
-	var raw rawQuery
+func (a *answerer) parse(line []byte) (*Question, error) {
+	var raw rawQuestion
 	if err := json.Unmarshal(line, &raw, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, fmt.Errorf("the line is not a well-formed question: %w", err)
 	}
@@ -165,30 +171,29 @@ func (a *answerer) parse(line []byte) (*query, error) {
 	if !ok {
 		return nil, errors.New("name: a string is needed")
 	}
-	q := &query{name: name}
-	q.kind, _ = stringOf(raw.Kind)
+	q := &Question{Name: name}
+	q.Kind, _ = stringOf(raw.Kind)
 	if raw.Event == nil || raw.Event.Kind() == 'n' {
 		raw.Event = jsontext.Value("{}")
 	}
 	var err error
-	if q.event, err = ParseEvent(raw.Event); err != nil {
+	if q.Event, err = ParseEvent(raw.Event); err != nil {
 		return nil, fmt.Errorf("event: %w", err)
 	}
 	opts, err := raw.Context.options()
 	if err != nil {
 		return nil, fmt.Errorf("context: %w", err)
 	}
-	if q.room, err = raw.Context.room(); err != nil {
+	if q.Room, err = raw.Context.room(); err != nil {
 		return nil, fmt.Errorf("context: %w", err)
 	}
-	q.recipient = raw.Context.recipient()
-	q.rules, err = raw.rules(q.kind, a.compiler(opts))
-	q.recipient.Rules = q.rules
+	q.Recipient = raw.Context.recipient()
+	q.Recipient.Rules, err = raw.rules(q.Kind, a.compiler(opts))
 	return q, err
 }
 
 // rules compiles what is asked about to a ruleset.
-func (raw *rawQuery) rules(kind string, c *Compiler) (*Ruleset, error) {
+func (raw *rawQuestion) rules(kind string, c *Compiler) (*Ruleset, error) {
 	subjects := map[string]jsontext.Value{
 		"condition": raw.Condition, "rule": raw.Rule, "ruleset": raw.Ruleset, "actions": raw.Actions,
 	}
