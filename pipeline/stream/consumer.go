@@ -45,7 +45,7 @@ type Consumer struct {
 	lanes      *lanes
 	handlers   sync.WaitGroup // of generations that ended before them
 	announcing *complaint
-	partitions atomic.Int64 // of the topic, counted before the group assigned them
+	dealt      atomic.Int64 // partitions that the topic had when this member dealt them out; -1 if another member did
 
 	mu          sync.Mutex
 	current     *generation // nil while there is none
@@ -59,12 +59,14 @@ func (c *Cluster) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		return nil, errors.New("a consumer needs a group, a topic, a handler and at least one worker")
 	}
 	log := c.log.With("group", cfg.Group, "topic", cfg.Topic)
-	return &Consumer{
+	consumer := &Consumer{
 		cluster: c, cfg: cfg, log: log,
 		lanes:      newLanes(cfg.Workers, &complaint{log: log, what: "do tasks"}, cfg.Handler.Do),
 		announcing: &complaint{log: log, what: "tell the committed offset"},
 		occupied:   map[int]chan struct{}{},
-	}, nil
+	}
+	consumer.dealt.Store(-1)
+	return consumer, nil
 }
 
 // Run consumes until ctx ends. Then it takes nothing more, lets what runs finish for Config.DrainTimeout at most, commits, leaves the group, and returns when
@@ -78,8 +80,7 @@ func (c *Consumer) Run(ctx, hard context.Context) error {
 	defer context.AfterFunc(hard, conns.cut)()
 
 	if !persist(ctx, &complaint{log: c.log, what: "look for the topic"}, func() error {
-		topics, err := c.cluster.topics(ctx, []string{c.cfg.Topic})
-		c.partitions.Store(int64(topics[c.cfg.Topic].Partitions))
+		_, err := c.cluster.topics(ctx, []string{c.cfg.Topic})
 		return err
 	}) {
 		return nil
@@ -89,7 +90,7 @@ func (c *Consumer) Run(ctx, hard context.Context) error {
 		ID: c.cfg.Group, Topics: []string{c.cfg.Topic}, Brokers: cfg.Brokers, Dialer: c.cluster.dialer(conns.open),
 		HeartbeatInterval: cfg.HeartbeatInterval, SessionTimeout: cfg.SessionTimeout, RebalanceTimeout: cfg.DrainTimeout + rebalanceMargin,
 		JoinGroupBackoff: 500 * time.Millisecond, Timeout: requestTimeout, StartOffset: kafka.FirstOffset,
-		GroupBalancers: []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
+		GroupBalancers: []kafka.GroupBalancer{&dealer{dealt: &c.dealt}},
 	})
 	if err != nil {
 		return fmt.Errorf("join group %s: %w", c.cfg.Group, err)
@@ -200,13 +201,17 @@ func (c *Consumer) setCurrent(g *generation) {
 	c.current = g
 }
 
-// countPartitions counts before the group joins again, so that a partition added during the assignment is noticed afterwards.
-func (c *Consumer) countPartitions(ctx context.Context) int64 {
-	topics, err := c.cluster.topics(ctx, []string{c.cfg.Topic})
-	if err != nil && !errors.Is(err, ErrMissingTopic) {
-		return c.partitions.Load()
-	}
-	return int64(topics[c.cfg.Topic].Partitions)
+// dealer deals out the partitions where this member leads the group: in ranges, so that the same partitions of topics with equally many go to the same member.
+// It notes how many there were: the leader watches for a change, and no other view of the topic can be trusted to be the one that was dealt.
+type dealer struct {
+	kafka.RangeGroupBalancer
+	dealt *atomic.Int64
+}
+
+// AssignGroups implements [kafka.GroupBalancer].
+func (d *dealer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	d.dealt.Store(int64(len(partitions)))
+	return d.RangeGroupBalancer.AssignGroups(members, partitions)
 }
 
 // Progress is how far the consumer has come in each partition that is assigned to it now, by partition. Where it is not yet known where to begin,

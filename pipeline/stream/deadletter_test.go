@@ -21,6 +21,7 @@ func noise(n int) []byte {
 }
 
 func TestBury(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	roomy := b.topic("roomy", 1, map[string]string{"max.message.bytes": "4000000"})
 	tight := b.topic("tight", 1, map[string]string{"max.message.bytes": "20000"})

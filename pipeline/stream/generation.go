@@ -41,6 +41,7 @@ func (g *generation) run(ended, cut context.Context) {
 	handling, stopHandling := context.WithCancel(cut)
 	defer stopHandling()
 
+	defer c.dealt.Store(-1) // before the group joins again
 	if !g.assign(taking, handling) {
 		return
 	}
@@ -111,23 +112,24 @@ func (g *generation) serve(taking context.Context) error {
 	}
 }
 
-// watch looks for a change of the topic's partitions, which asks for a new assignment.
+// watch looks for a change of the topic's partitions, which asks for a new assignment. The group's leader does it for all.
 func (g *generation) watch(taking context.Context) {
 	c := g.consumer
-	for {
-		interval := watchInterval
-		if c.partitions.Load() == 0 {
-			interval = metadataTTL // it did not exist when the group assigned it
-		}
-		if !sleep(taking, interval) {
-			return
-		}
+	dealt := c.dealt.Load()
+	if dealt < 0 {
+		return
+	}
+	interval := watchInterval
+	if dealt == 0 {
+		interval = metadataTTL // the topic did not exist
+	}
+	for sleep(taking, interval) {
 		topics, err := c.cluster.topics(taking, []string{c.cfg.Topic})
 		if err != nil {
 			continue // those who fetch complain
 		}
-		if now := int64(topics[c.cfg.Topic].Partitions); now != c.partitions.Load() {
-			g.lapse(fmt.Errorf("topic %s has %d partitions now, not %d", c.cfg.Topic, now, c.partitions.Load()))
+		if now := int64(topics[c.cfg.Topic].Partitions); now != dealt && now > 0 {
+			g.lapse(fmt.Errorf("topic %s has %d partitions now, not %d", c.cfg.Topic, now, dealt))
 			return
 		}
 	}
@@ -180,7 +182,6 @@ func (g *generation) drain(cut context.Context, stopHandling context.CancelFunc)
 			c.log.Warn("the last commit failed: what was finished since the one before will be repeated", "error", err)
 		}
 	}
-	c.partitions.Store(c.countPartitions(cut))
 }
 
 // commit commits the watermarks that moved, or all. It is fenced: the group's coordinator refuses it once the partitions may belong to another member.

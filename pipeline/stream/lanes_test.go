@@ -223,6 +223,31 @@ func TestLanesGiveUp(t *testing.T) {
 	})
 }
 
+// Before a partition is given up, what lies below something that is done is done too: else that would have to be done again.
+func TestLanesFillUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.do = func(_ context.Context, lane string, _ []Task) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		p, jobs := b.part(t.Context(), 0, 20, 5)
+		p.mark.finish(jobs[7].entry) // had no task of its own: done when it was taken
+		jobs = slices.Delete(jobs, 7, 8)
+		b.lanes.submit(jobs)
+		synctest.Wait() // lane 0 runs, with the offsets 0, 5, 10, 15
+		b.lanes.giveUp(true, p)
+		<-p.drained
+		if _, done, _ := p.mark.marks(); done != 16 {
+			t.Errorf("watermark %d, want 16: all below 15, which ran, and nothing above", done)
+		}
+		if n := len(b.done["0"]) + len(b.done["1"]) + len(b.done["2"]) + len(b.done["3"]) + len(b.done["4"]); n != 15 {
+			t.Errorf("%d tasks are done, want 15", n)
+		}
+		b.lanes.close()
+	})
+}
+
 // After ErrStop nothing that follows in the lane may overtake; other lanes finish what was taken.
 func TestLanesStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -119,6 +119,9 @@ func (n note) String() string {
 	return fmt.Sprintf("tocsin incarnation=%d time=%d", n.incarnation, n.time.UnixMilli())
 }
 
+// milliseconds is a time as Kafka keeps it.
+func milliseconds(t time.Time) time.Time { return time.UnixMilli(t.UnixMilli()) }
+
 // parseNote reads what another tool may have written: then nothing is known.
 func parseNote(s string) note {
 	var incarnation, ms int64

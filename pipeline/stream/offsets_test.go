@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestResume(t *testing.T) {
@@ -252,4 +255,26 @@ func TestLogWasCut(t *testing.T) {
 	if s.incarnation(10) <= s.incarnation(9) {
 		t.Errorf("incarnation %d after %d, want it to rise: offsets are given out a second time", s.incarnation(10), s.incarnation(9))
 	}
+}
+
+// A broker may say for a while that it does not know a topic. That must not make anybody begin again, nor stop the commits.
+func TestTopicIsMissingForAWhile(t *testing.T) {
+	b := newFake(t, nil)
+	topic := b.topic("blink", 1, nil)
+	b.write(numbered(topic, 0, 0, 10)...)
+	s := &spots{}
+	c := b.consume(ConsumerConfig{Topic: topic, Handler: s.handler()})
+	_, news := b.tail(TailConfig{Topic: topic})
+	eventually(t, "10 records", func() bool { return idle(c) })
+	unknown := b.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.UnknownTopicOrPartition, Count: -1})
+	eventually(t, "noticed", c.noticedLoss)
+	unknown.Remove()
+	b.write(numbered(topic, 0, 10, 20)...)
+	eventually(t, "10 more, by the tail too", func() bool { return idle(c) && len(s.values()) >= 20 && news.len() >= 10 })
+	wantNumbers(t, s.values(), 0, 20)
+	wantNumbers(t, news.all(), 10, 20)
+	eventually(t, "the commit", func() bool {
+		offsets, err := b.Committed(t.Context(), "g-"+b.run, topic)
+		return err == nil && offsets[0] == 20
+	})
 }

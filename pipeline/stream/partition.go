@@ -108,8 +108,11 @@ func (p *partition) begin(taking context.Context, committed commit) (offset int6
 			return err
 		}
 		offset = at.offset
-		if p.mark != nil && at.verdict == goesOn {
-			sleep(taking, metadataTTL/4) // a broker's passing opinion
+		if p.mark != nil && at.verdict == goesOn { // it was a broker's passing opinion
+			p.mu.Lock()
+			p.gone = false
+			p.mu.Unlock()
+			sleep(taking, metadataTTL/4)
 			return nil
 		}
 		p.tell(committed, at)
@@ -298,7 +301,7 @@ func (p *partition) note() note {
 	if _, _, newest := p.mark.marks(); newest.After(n.time) {
 		n.time = newest
 	}
-	if now := p.consumer.cluster.clock.Now(); n.time.IsZero() || n.time.After(now) {
+	if now := milliseconds(p.consumer.cluster.clock.Now()); n.time.IsZero() || n.time.After(now) {
 		n.time = now
 	}
 	return n

@@ -18,8 +18,7 @@ type TailConfig struct {
 	// From is where to begin, by partition. A partition that it leaves out begins at its end as it is when Run begins; one that is added to the topic later, at its
 	// beginning.
 	From map[int]int64
-	// Record is called with each record, in order within a partition, from one goroutine a partition. When the topic was missing, or the log is not
-	// what it was, it sees again all that there is.
+	// Record is called with each record, in order within a partition, from one goroutine a partition. When the topic was made anew, it sees all of it.
 	// [Record.Generation] and [Record.Incarnation] are 0.
 	Record func(*Record)
 }
@@ -46,6 +45,7 @@ func (c *Cluster) NewTail(cfg TailConfig) *Tail {
 // Run reads until ctx ends and returns when all its goroutines have ended. It waits for whatever may get better, so it has no error to return.
 func (t *Tail) Run(ctx context.Context) {
 	defer t.wg.Wait()
+	since := t.cluster.clock.Now()
 	var bounds map[int]Bounds
 	if !persist(ctx, &complaint{log: t.log, what: "find the end of the topic"}, func() (err error) {
 		bounds, err = t.cluster.Bounds(ctx, t.cfg.Topic)
@@ -60,7 +60,7 @@ func (t *Tail) Run(ctx context.Context) {
 			begin[p] = min(max(from, b.First), b.End)
 		}
 	}
-	t.follow(ctx, begin)
+	t.follow(ctx, begin, since)
 	for sleep(ctx, tailWatchInterval) {
 		topics, err := t.cluster.topics(ctx, []string{t.cfg.Topic})
 		if err != nil {
@@ -72,12 +72,12 @@ func (t *Tail) Run(ctx context.Context) {
 				added[p], begin[p] = 0, 0
 			}
 		}
-		t.follow(ctx, added)
+		t.follow(ctx, added, since)
 	}
 }
 
 // follow begins to read partitions.
-func (t *Tail) follow(ctx context.Context, begin map[int]int64) {
+func (t *Tail) follow(ctx context.Context, begin map[int]int64, since time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.parts == nil {
@@ -85,26 +85,22 @@ func (t *Tail) follow(ctx context.Context, begin map[int]int64) {
 	}
 	for p, offset := range begin {
 		t.parts[p] = &Progress{Topic: t.cfg.Topic, Partition: p, Position: offset, Watermark: offset, End: offset}
-		t.wg.Go(func() { t.read(ctx, p, offset) })
+		t.wg.Go(func() { t.read(ctx, p, commit{offset: offset, note: note{time: milliseconds(since)}}) })
 	}
 }
 
-// read reads one partition.
-func (t *Tail) read(ctx context.Context, partition int, offset int64) {
+// read reads one partition from where a consumer would go on that had committed this.
+func (t *Tail) read(ctx context.Context, partition int, at commit) {
 	report := &complaint{log: t.log.With("partition", partition), what: "fetch records", patience: networkPatience}
-	gone := false
 	for {
 		var got fetched
 		if !persist(ctx, report, func() (err error) {
-			got, err = t.cluster.fetch(ctx, t.cfg.Topic, partition, offset)
+			got, err = t.cluster.fetch(ctx, t.cfg.Topic, partition, at.offset)
 			switch {
 			case isMissing(err):
-				gone = true
-			case errors.Is(err, errOutside), err == nil && gone: // the log is another one, or may be
-				if offset, err = t.first(ctx, partition); err == nil {
-					gone = false
-				}
-				got = fetched{next: offset}
+				at.suspect = true
+			case errors.Is(err, errOutside), err == nil && at.suspect:
+				return t.relocate(ctx, partition, &at, &got)
 			}
 			return err
 		}) {
@@ -112,16 +108,28 @@ func (t *Tail) read(ctx context.Context, partition int, offset int64) {
 		}
 		for _, r := range got.records {
 			t.cfg.Record(r)
+			if r.Time.After(at.note.time) {
+				at.note.time = r.Time
+			}
 			t.set(partition, r.Offset+1, got.end)
 		}
-		offset = got.next
-		t.set(partition, offset, got.end)
+		at.offset = got.next
+		t.set(partition, at.offset, got.end)
 	}
 }
 
-func (t *Tail) first(ctx context.Context, partition int) (int64, error) {
-	bounds, err := t.cluster.bounds(ctx, t.cfg.Topic, []int{partition})
-	return bounds[partition].First, err
+// relocate finds out where to go on when the offset is not in the log, or the log may be another one.
+func (t *Tail) relocate(ctx context.Context, partition int, at *commit, got *fetched) error {
+	found, err := t.cluster.locate(ctx, t.cfg.Topic, partition, *at)
+	if err != nil {
+		return err
+	}
+	if found.verdict != goesOn {
+		t.log.Warn("go on elsewhere: "+string(found.verdict), "partition", partition, "offset", at.offset, "now", found.offset)
+	}
+	at.suspect = false
+	*got = fetched{next: found.offset, end: found.bounds.End}
+	return nil
 }
 
 func (t *Tail) set(partition int, position, end int64) {

@@ -23,6 +23,7 @@ func (b *broker) tail(cfg TailConfig) (*Tail, *seen) {
 }
 
 func TestTail(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	topic := b.topic("tail", 2, nil)
 	b.write(numbered(topic, 0, 0, 10)...)

@@ -42,7 +42,7 @@ func TestWriteKeepsEverything(t *testing.T) {
 	for codec := range codecs {
 		t.Run(codec, func(t *testing.T) {
 			b := newBroker(t)
-			topic := b.topic("roundtrip", 4, nil)
+			topic := b.topic("roundtrip", 4, map[string]string{"retention.ms": "-1"}) // the records are old
 			at := time.UnixMilli(1_700_000_000_123)
 			msgs := []Message{
 				{Topic: topic, Partition: AnyPartition, Key: []byte("k"), Value: []byte("v"), Time: at, Headers: []Header{{Key: "traceparent", Value: []byte("00-1")}, {Key: "empty", Value: []byte{}}, {Key: "traceparent", Value: []byte("00-2")}}},
@@ -83,6 +83,7 @@ func TestWriteKeepsEverything(t *testing.T) {
 
 // Whatever fails on the way, all messages arrive, and those of a partition in order.
 func TestWriteSurvivesFailures(t *testing.T) {
+	t.Parallel()
 	b := newFake(t, []kfake.Opt{kfake.NumBrokers(3)})
 	topic := b.topic("failures", 2, nil)
 	produce := []kmsg.Key{kmsg.Produce}
