@@ -3,6 +3,7 @@ package stack
 // The embedded push gateway: it answers as it is told, and shows what it received.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ type Gateway struct {
 
 	mu      sync.Mutex // guards what follows
 	script  []Answer
-	dialled map[string]string // by the client's own address: the address that it wanted to reach
+	schemes map[string]string // of connections that [Gateway.Dial] made, by the client's own address
 
 	observing sync.Mutex // Observe is called by one request at a time
 }
@@ -65,7 +66,7 @@ func StartGateway(opts GatewayOptions) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded push gateway: %w", err)
 	}
-	g := &Gateway{listener: listener, served: make(chan error, 1), opts: opts, dialled: map[string]string{}}
+	g := &Gateway{listener: listener, served: make(chan error, 1), opts: opts, schemes: map[string]string{}}
 	g.server = &http.Server{Handler: http.HandlerFunc(g.handle), ReadHeaderTimeout: 10 * time.Second, ConnState: g.forget}
 	go func() { g.served <- g.server.Serve(listener) }()
 	return g, nil
@@ -84,9 +85,9 @@ func (g *Gateway) Script(answers ...Answer) {
 	}
 }
 
-// Dial connects to the gateway in place of any address. The gateway remembers the address, so that [Request.URL] is the one that was asked for; a
-// connection to port 80 speaks for http, to any other for https.
-func (g *Gateway) Dial(ctx context.Context, _, address string) (net.Conn, error) {
+// Dial connects to the gateway in place of any address, without TLS even for https. Which of the two it is, the client says by the network, "tls" or
+// "tcp"; so [Request.URL] is the one that was asked for.
+func (g *Gateway) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", g.Address())
 	if err != nil {
@@ -94,7 +95,11 @@ func (g *Gateway) Dial(ctx context.Context, _, address string) (net.Conn, error)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.dialled[conn.LocalAddr().String()] = address
+	scheme := "http"
+	if network == "tls" {
+		scheme = "https"
+	}
+	g.schemes[conn.LocalAddr().String()] = scheme
 	return conn, nil
 }
 
@@ -175,12 +180,8 @@ func (g *Gateway) reply(w http.ResponseWriter, status int, answer Answer) {
 // url is what the client asked for.
 func (g *Gateway) url(r *http.Request) string {
 	g.mu.Lock()
-	address, ok := g.dialled[r.RemoteAddr]
+	scheme := cmp.Or(g.schemes[r.RemoteAddr], "http")
 	g.mu.Unlock()
-	scheme := "https"
-	if _, port, err := net.SplitHostPort(address); !ok || err == nil && port == "80" {
-		scheme = "http"
-	}
 	return scheme + "://" + r.Host + r.RequestURI
 }
 
@@ -191,7 +192,7 @@ func (g *Gateway) forget(conn net.Conn, state http.ConnState) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.dialled, conn.RemoteAddr().String())
+	delete(g.schemes, conn.RemoteAddr().String())
 }
 
 // wait sleeps, but not longer than ctx.

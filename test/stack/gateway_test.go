@@ -3,6 +3,7 @@ package stack_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,7 +16,9 @@ import (
 
 // client reaches the gateway under any address, http and https alike.
 func client(t *testing.T, g *stack.RecordingGateway) *http.Client {
-	transport := &http.Transport{DialContext: g.Dial, DialTLSContext: g.Dial}
+	transport := &http.Transport{DialContext: g.Dial, DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+		return g.Dial(ctx, "tls", address)
+	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
@@ -41,6 +44,7 @@ func TestGatewayShowsTheURLThatWasAskedFor(t *testing.T) {
 		"https://push.example.org/_matrix/push/v1/notify",
 		"http://push.example.org/_matrix/push/v1/notify?a=b%20c",
 		"https://other.example.org:8448/_matrix/push/v1/notify",
+		"http://other.example.org:443/_matrix/push/v1/notify",
 		"https://push.example.org/_matrix/push/v1/notify", // the first connection again
 	}
 	for _, url := range urls {

@@ -47,48 +47,77 @@ func (r *Record) Header(name string) string {
 
 // Log appends to topics, knows where they end, and reads some of them from the beginning. It is not safe for concurrent use.
 type Log struct {
-	client *kgo.Client
-	ends   map[Place]int64 // as last seen
-	read   map[Place]int64 // how far topics have been read
+	brokers []string
+	client  *kgo.Client
+	reader  *kgo.Client     // made when there is something to be read
+	ends    map[Place]int64 // as last seen
+	read    map[Place]int64 // how far topics have been read
 }
 
 // DialLog connects to the brokers. [Log.Read] reads the topics that are named here; they have so many partitions each.
 func DialLog(brokers, topics []string, partitions int) (*Log, error) {
-	l := &Log{ends: map[Place]int64{}, read: map[Place]int64{}}
-	begin := map[string]map[int32]kgo.Offset{}
+	l := &Log{brokers: brokers, ends: map[Place]int64{}, read: map[Place]int64{}}
 	for _, topic := range topics {
-		begin[topic] = map[int32]kgo.Offset{}
 		for p := range partitions {
-			begin[topic][int32(p)] = kgo.NewOffset().AtStart()
 			l.read[Place{topic, p}] = 0
 		}
 	}
 	var err error
-	l.client, err = kgo.NewClient(
-		kgo.SeedBrokers(brokers...),
-		kgo.ClientID("tocsin-dev"),
+	l.client, err = l.dial(
 		kgo.DisableIdempotentWrite(),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.UnknownTopicRetries(20), // a real cluster spreads the news of a new topic for a moment
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(maxRecordBytes),
-		kgo.BrokerMaxWriteBytes(2*maxRecordBytes),
-		kgo.BrokerMaxReadBytes(2*maxRecordBytes),
-		kgo.ConsumePartitions(begin),
-		kgo.FetchMaxBytes(maxRecordBytes),
 	)
+	return l, err
+}
+
+func (l *Log) dial(opts ...kgo.Opt) (*kgo.Client, error) {
+	client, err := kgo.NewClient(append(opts,
+		kgo.SeedBrokers(l.brokers...), kgo.ClientID("tocsin-dev"), kgo.BrokerMaxWriteBytes(2*maxRecordBytes), kgo.BrokerMaxReadBytes(2*maxRecordBytes))...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	return l, nil
+	return client, nil
 }
 
 // Close ends the connections.
-func (l *Log) Close() { l.client.Close() }
+func (l *Log) Close() {
+	l.client.Close()
+	if l.reader != nil {
+		l.reader.Close()
+	}
+}
 
 // End is the offset that the next record of a partition will have, as last seen; 0 if it was never seen.
 func (l *Log) End(at Place) int64 { return l.ends[at] }
+
+// Configure changes settings of topics; the others stay.
+func (l *Log) Configure(ctx context.Context, topics []string, settings map[string]string) error {
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	for _, topic := range topics {
+		r := kmsg.NewIncrementalAlterConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+		for name, value := range settings {
+			c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+			c.Name, c.Value = name, kmsg.StringPtr(value)
+			r.Configs = append(r.Configs, c)
+		}
+		req.Resources = append(req.Resources, r)
+	}
+	resp, err := req.RequestWith(ctx, l.client)
+	if err != nil {
+		return fmt.Errorf("configure the topics: %w", err)
+	}
+	for _, r := range resp.Resources {
+		if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
+			return fmt.Errorf("configure topic %s: %w", r.ResourceName, err)
+		}
+	}
+	return nil
+}
 
 // Append writes a record to the partition of its key, and returns when it is safe.
 func (l *Log) Append(ctx context.Context, r Record) error {
@@ -136,7 +165,10 @@ func (l *Log) Refresh(ctx context.Context, topics []string, partitions int) erro
 // Read hands out what has been written to the topics of [DialLog] since the last call, up to the ends as last seen.
 func (l *Log) Read(ctx context.Context, each func(Record) error) error {
 	for l.behind() {
-		fetches := l.client.PollFetches(ctx)
+		if err := l.follow(); err != nil {
+			return err
+		}
+		fetches := l.reader.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
 			return err
 		}
@@ -151,6 +183,22 @@ func (l *Log) Read(ctx context.Context, each func(Record) error) error {
 		}
 	}
 	return nil
+}
+
+// follow begins to read. Most logs are never read, so it is done when there is something.
+func (l *Log) follow() (err error) {
+	if l.reader != nil {
+		return nil
+	}
+	begin := map[string]map[int32]kgo.Offset{}
+	for at := range l.read {
+		if begin[at.Topic] == nil {
+			begin[at.Topic] = map[int32]kgo.Offset{}
+		}
+		begin[at.Topic][int32(at.Partition)] = kgo.NewOffset().AtStart()
+	}
+	l.reader, err = l.dial(kgo.ConsumePartitions(begin), kgo.FetchMaxBytes(maxRecordBytes))
+	return err
 }
 
 func recordOf(r *kgo.Record) Record {

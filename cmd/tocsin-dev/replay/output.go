@@ -3,6 +3,7 @@ package replay
 // The output: one line for each thing that left the pipeline.
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -21,7 +22,7 @@ type output struct {
 	mu   sync.Mutex
 	w    io.Writer
 	err  error
-	urls map[string]string // pushers' URLs as they were fed, by what is left of them in a request
+	urls map[string]string // pushers' URLs as they were fed: each by itself, and by what is left of it in a request
 }
 
 // deadLetterLine is a record of the dead-letter topic.
@@ -52,17 +53,14 @@ func (o *output) Err() error {
 func (o *output) knows(pusher string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.urls[onTheWire(pusher)] = pusher
+	o.urls[pusher], o.urls[onTheWire(pusher)] = pusher, pusher
 }
 
 // push writes a request that a gateway received.
 func (o *output) push(r stack.Request) {
 	o.mu.Lock()
-	own, known := o.urls[onTheWire(r.URL)]
+	own := cmp.Or(o.urls[r.URL], o.urls[onTheWire(r.URL)], r.URL)
 	o.mu.Unlock()
-	if !known {
-		own = r.URL
-	}
 	body := jsontext.Value(r.Body)
 	if body.IsValid() {
 		if strings.ContainsAny(string(r.Body), "\r\n") {
@@ -116,8 +114,8 @@ func (o *output) write(line []byte) {
 // onTheWire is what a gateway can see of a URL: its host and what is asked of it, but neither the scheme nor a fragment.
 func onTheWire(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil {
-		return raw
+	if err != nil || u.User != nil {
+		return raw // never asked for: see delivery
 	}
 	return strings.ToLower(u.Host) + u.RequestURI()
 }

@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"tocsin/clock"
@@ -108,6 +109,9 @@ func Run(ctx context.Context, opts Options) (err error) {
 // partitions of each topic: one, so that there is one order of things.
 const partitions = 1
 
+// limits are the settings in which a replay's topics differ from a deployment's: records are years old, and must stay; a line may be of any length.
+var limits = map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(2 * maxLine)}
+
 // with runs the worker beside the feeding of the input.
 func (r *run) with(ctx context.Context, in *input, servers *Servers, log *slog.Logger) (err error) {
 	if err := app.CreateTopics(ctx, r.names, app.TopicOptions{Partitions: partitions, Replication: 1}, io.Discard); err != nil {
@@ -118,6 +122,12 @@ func (r *run) with(ctx context.Context, in *input, servers *Servers, log *slog.L
 		return err
 	}
 	defer r.log.Close()
+	if err := r.await(ctx); err != nil {
+		return err
+	}
+	if err := r.log.Configure(ctx, r.topics.all, limits); err != nil {
+		return err
+	}
 	if r.worker, err = app.New(r.names, app.Options{Log: log, Clock: r.clock, PushDial: r.gateway.Dial}); err != nil {
 		return err
 	}
@@ -134,6 +144,23 @@ func (r *run) with(ctx context.Context, in *input, servers *Servers, log *slog.L
 		}
 	}()
 	return r.feed(ctx, in)
+}
+
+// await waits until the new topics are known everywhere: a real cluster spreads the news for a moment.
+func (r *run) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		err := r.log.Refresh(ctx, r.topics.all, r.topics.partitions)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // feed feeds the lines in order, and then waits until everything is settled.
