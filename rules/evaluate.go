@@ -4,6 +4,11 @@ package rules
 // is the plain reading of the specification, and the oracle that the bulk
 // evaluator is tested against.
 
+import (
+	"bytes"
+	"slices"
+)
+
 // Recipient is the user an event is evaluated for, in the room of the event.
 type Recipient struct {
 	UserID string
@@ -43,6 +48,13 @@ type Decision struct {
 	// Tweaks of the matched rule, even if it does not notify. They are shared:
 	// don't change them.
 	Tweaks Tweaks
+}
+
+// equal reports whether two decisions are the same.
+func (d *Decision) equal(e *Decision) bool {
+	same := func(a, b Tweak) bool { return a.Name == b.Name && bytes.Equal(a.Value, b.Value) }
+	return d.RuleID == e.RuleID && d.Kind == e.Kind && d.Notify == e.Notify && d.Coalesce == e.Coalesce &&
+		d.Highlight == e.Highlight && slices.EqualFunc(d.Tweaks, e.Tweaks, same)
 }
 
 // Evaluate decides for one recipient: r.Rules is not looked at, rs is evaluated.

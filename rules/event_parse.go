@@ -18,6 +18,10 @@ import (
 // itself included.
 const MaxDepth = 5000
 
+// MaxEvent is the length in bytes of the longest event that is parsed, far beyond
+// the 64 KiB of the specification.
+const MaxEvent = 64 << 20
+
 // The reasons for which [ParseEvent] refuses an event.
 var (
 	ErrNotObject    = errors.New("not a JSON object")
@@ -25,17 +29,22 @@ var (
 	ErrDuplicateKey = errors.New("duplicate key in a JSON object")
 	ErrTooDeep      = fmt.Errorf("objects and arrays nested deeper than %d", MaxDepth)
 	ErrTrailing     = errors.New("data after the JSON object")
+	ErrTooLarge     = fmt.Errorf("longer than %d bytes", MaxEvent)
 )
 
 // ParseEvent parses one event in client format. Names are exact. It returns an
 // error, one of the Err variables of this package with the byte offset, for
 // anything but one well-formed JSON object: broken syntax (empty input
 // included), invalid UTF-8, a name that occurs twice in an object, too deep
-// nesting, or data after the object. A property of the wrong type is no error.
+// nesting, data after the object, or excessive length. A property of the wrong
+// type is no error.
 //
 // The errors tell nothing of the content, so they may be logged. The raw bytes
 // are copied.
 func ParseEvent(raw []byte) (*Event, error) {
+	if len(raw) > MaxEvent {
+		return nil, ErrTooLarge
+	}
 	p := parsers.Get().(*parser)
 	defer p.release()
 	p.ev = &Event{raw: string(raw), nodes: make([]node, 0, 8+len(raw)/48)}

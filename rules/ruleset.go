@@ -4,6 +4,7 @@ package rules
 // and puts them into the order in which they are tried.
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strings"
 
@@ -318,7 +319,10 @@ func (r *reader) check(rule *rule, path string) {
 			if c.pattern.wild && strings.Contains(c.pattern.lower, "?") {
 				if r.slow++; r.slow > MaxSlowPatterns {
 					rule.conditions[i] = &never{"too many patterns with a question mark"}
-					r.problem(path, fmt.Sprintf("there are more than %d patterns with a question mark; this one never matches", MaxSlowPatterns))
+					rule.identity = sha256.Sum256(rule.identity[:]) // not the same rule as where it is within the limit
+				}
+				if r.slow == MaxSlowPatterns+1 {
+					r.problem(path, fmt.Sprintf("there are more than %d patterns with a question mark; this and those after it never match", MaxSlowPatterns))
 				}
 			}
 		case *never:
@@ -330,10 +334,9 @@ func (r *reader) check(rule *rule, path string) {
 }
 
 // edited returns a default rule with what the user may change of it: whether it
-// is enabled, and its actions.
+// is enabled, and its actions. It is the original if nothing is changed.
 func (r *reader) edited(original *rule, l *listed) *rule {
 	edited := *original
-	edited.identity = l.raw.identify(original.kind)
 	if l.raw.Enabled != nil {
 		if on, ok := boolOf(l.raw.Enabled); ok {
 			edited.enabled = on
@@ -348,5 +351,11 @@ func (r *reader) edited(original *rule, l *listed) *rule {
 			r.problem(l.path, "actions is not a list; the default is used")
 		}
 	}
+	if edited.enabled == original.enabled && edited.decision.equal(&original.decision) {
+		return original
+	}
+	// Conditions often name the user, and are ignored: they make no difference.
+	written := rawRule{ID: l.raw.ID, Enabled: l.raw.Enabled, Actions: l.raw.Actions}
+	edited.identity = written.identify(original.kind)
 	return &edited
 }
