@@ -129,7 +129,7 @@ func (q *Question) Answer(d Decision) []byte {
 }
 
 func encode(answer any) []byte {
-	line, err := json.Marshal(answer)
+	line, err := json.Marshal(answer, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		panic(fmt.Sprintf("rules: an answer does not encode: %v", err)) // strings that were decoded, and booleans
 	}

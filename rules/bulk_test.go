@@ -65,3 +65,55 @@ func FuzzBulkEqualsReference(f *testing.F) {
 		compare(t, &e, seed)
 	})
 }
+
+func TestBulkAllocatesNothingPerRecipient(t *testing.T) {
+	w := loadWorkload(t)
+	room, recipients := w.room(), w.recipients(2000)
+	var e Evaluator
+	var events []*Event
+	for _, raw := range w.Events {
+		ev, err := ParseEvent(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, ev)
+	}
+	out := e.Evaluate(events[0], room, recipients, nil)
+	n := 0
+	allocations := testing.AllocsPerRun(10*len(events), func() {
+		out = e.Evaluate(events[n%len(events)], room, recipients, out)
+		n++
+	})
+	if allocations > float64(len(recipients))/100 {
+		t.Errorf("%.0f allocations for %d recipients", allocations, len(recipients))
+	}
+}
+
+func TestBulkOfNobody(t *testing.T) {
+	t.Parallel()
+	ev := mustParse(`{"type":"m.room.message"}`)
+	var e Evaluator
+	if out := e.Evaluate(ev, nil, nil, make([]Decision, 3)); len(out) != 0 {
+		t.Errorf("%d decisions for nobody", len(out))
+	}
+	out := e.Evaluate(ev, nil, []Recipient{{UserID: "@a:hs"}, {UserID: "@b:hs"}}, []Decision{{RuleID: "old"}, {RuleID: "old"}})
+	for _, d := range out {
+		if d.RuleID != "" || d.Notify {
+			t.Errorf("without rules there is a decision: %+v", d)
+		}
+	}
+}
+
+// TestBulkOfManyMentions has more mentions than are kept in a list.
+func TestBulkOfManyMentions(t *testing.T) {
+	t.Parallel()
+	rs, _ := Compile(nil, Options{})
+	ev := mustParse(`{"type":"m.room.message","content":{"m.mentions":{"user_ids":["@1:hs","@2:hs","@3:hs","@4:hs","@5:hs","@6:hs","@7:hs","@8:hs","@9:hs","@10:hs",""]}}}`)
+	var e Evaluator
+	out := e.Evaluate(ev, nil, []Recipient{{UserID: "@10:hs", Rules: rs}, {UserID: "@11:hs", Rules: rs}, {Rules: rs}}, nil)
+	for i, want := range []string{".m.rule.is_user_mention", ".m.rule.message", ".m.rule.message"} {
+		if out[i].RuleID != want {
+			t.Errorf("recipient %d: %s, want %s", i, out[i].RuleID, want)
+		}
+	}
+}

@@ -20,7 +20,8 @@ type Compiler struct {
 	defaults map[Kind][]*rule
 	absent   map[Kind][]string // the ids of default rules whose feature is off
 
-	all []*rule // the default rules by their bit
+	all   []*rule  // the default rules by their bit
+	plain *Ruleset // the defaults alone
 
 	rulesets sharing[Ruleset]
 	rules    sharing[rule]
@@ -52,12 +53,17 @@ func NewCompiler(opts Options) *Compiler {
 		c.all = append(c.all, r)
 		c.defaults[d.kind] = append(c.defaults[d.kind], r)
 	}
+	c.plain, _ = c.compile(nil, false)
+	c.rulesets.share(c.plain.identity, c.plain)
 	return c
 }
 
 // Compile is as the function [Compile], under the compiler's options and sharing
 // equal rulesets.
 func (c *Compiler) Compile(raw []byte) (*Ruleset, []Problem) {
+	if len(raw) == 0 {
+		return c.plain, nil
+	}
 	rs, problems := c.compile(raw, false)
 	return c.rulesets.share(rs.identity, rs), problems
 }
