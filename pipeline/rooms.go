@@ -250,7 +250,7 @@ func (b *batch) evaluate(ctx context.Context, e *Event, userIDs []string) (told 
 			continue
 		}
 		for i := range 1 + len(a.Tags) {
-			r := rules.Recipient{UserID: a.UserID, DisplayName: b.displayName(e, a.UserID), Rules: a.Rules}
+			r := rules.Recipient{UserID: a.UserID, DisplayName: displayName(b.room, e, a.UserID), Rules: a.Rules}
 			if i > 0 {
 				r.ProfileTag = a.Tags[i-1]
 			}
@@ -268,11 +268,11 @@ func (b *batch) evaluate(ctx context.Context, e *Event, userIDs []string) (told 
 }
 
 // displayName is the recipient's name in the room; of the recipient's own membership event the one in it.
-func (b *batch) displayName(e *Event, userID string) string {
+func displayName(room *Room, e *Event, userID string) string {
 	if e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == userID {
 		return contentText(e.Content, "displayname")
 	}
-	return b.room.Members[userID].DisplayName
+	return room.Members[userID].DisplayName
 }
 
 // told is the event as its recipients are told of it.

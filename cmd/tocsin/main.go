@@ -2,6 +2,7 @@
 //
 //	tocsin worker --config tocsin.yaml          run the pipeline until SIGTERM
 //	tocsin check --config tocsin.yaml           look whether it could run
+//	tocsin explain --user U --event FILE        say why a user is, or is not, notified of an event
 //	tocsin topics create --config tocsin.yaml   make the topics that are missing
 //	tocsin rooms import FILE                    take over the state of rooms that were there before
 //	tocsin health                               ask the running worker whether it is ready

@@ -26,7 +26,7 @@ var table = map[string][]string{
 	"pipeline/state":   {"pipeline", "credential"},
 	"config":           {"credential", "pipeline", "pipeline/stream", "pipeline/state", "delivery", "rules", "pushers/gateway"},
 	"cmd/app":          {"config", "clock", "credential", "pipeline", "pipeline/stream", "pipeline/state", "delivery", "pushers", "pushers/gateway", "rules"},
-	"cmd/tocsin":       {"cmd/app", "config"},
+	"cmd/tocsin":       {"cmd/app", "config", "rules"},
 	"cmd/tocsin-dev":   {"cmd/app", "cmd/tocsin-dev/", "config", "clock", "test/stack", "pipeline", "pipeline/stream", "delivery", "credential"},
 	"test/stack":       {},
 	"test/house":       {},
