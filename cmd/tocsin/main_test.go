@@ -60,7 +60,7 @@ func TestMisuse(t *testing.T) {
 		args    []string
 		want    string
 	}{
-		{"nothing", nil, nil, "tocsin: expected one of \"worker\", \"check\", \"topics\", \"rooms\", \"health\", ...\nTry tocsin --help.\n"},
+		{"nothing", nil, nil, "tocsin: expected one of \"worker\", \"check\", \"explain\", \"topics\", \"rooms\", ...\nTry tocsin --help.\n"},
 		{"unknown command", nil, []string{"wroker"}, "tocsin: unexpected argument wroker, did you mean \"worker\"?\nTry tocsin --help.\n"},
 		{"unknown flag", nil, []string{"worker", "--confg", "x"}, "tocsin: unknown flag --confg, did you mean \"--config\"?\nTry tocsin --help.\n"},
 		{"unknown stage", nil, []string{"worker", "--stages", "rooms,user"}, "tocsin: --stages must be one of \"accounts\",\"rooms\",\"users\",\"retry\" but got \"user\"\nTry tocsin --help.\n"},
