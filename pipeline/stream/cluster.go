@@ -32,10 +32,10 @@ type Cluster struct {
 	cfg       Config
 	clock     clock.Clock
 	log       *slog.Logger
+	conns     *connections // of transport
 	transport *kafka.Transport
 	client    *kafka.Client // for requests that are answered at once
 	fetcher   *kafka.Client // for those that wait for records
-	producer  *kafka.Client // for those that wait for acknowledgements
 	tls       *tls.Config
 	sasl      sasl.Mechanism
 }
@@ -60,8 +60,9 @@ func Connect(cfg Config) (*Cluster, error) {
 	if c.sasl, err = cfg.SASL.mechanism(); err != nil {
 		return nil, fmt.Errorf("sasl: %w", err)
 	}
+	c.conns = &connections{dial: c.dial}
 	c.transport = &kafka.Transport{
-		Dial:        cfg.Dial,
+		Dial:        c.conns.open,
 		DialTimeout: dialTimeout,
 		MetadataTTL: metadataTTL,
 		ClientID:    cfg.ClientID,
@@ -73,12 +74,14 @@ func Connect(cfg Config) (*Cluster, error) {
 	}
 	c.client = client(requestTimeout)
 	c.fetcher = client(cfg.FetchWait + requestTimeout)
-	c.producer = client(produceTimeout)
 	return c, nil
 }
 
 // Close closes the connections. Everything that uses the cluster must have ended.
-func (c *Cluster) Close() { c.transport.CloseIdleConnections() }
+func (c *Cluster) Close() {
+	c.transport.CloseIdleConnections()
+	c.conns.cut() // those too that wait for an answer nobody wants any more
+}
 
 // dialer opens the connections of a group, which kafka-go keeps apart from the transport's.
 func (c *Cluster) dialer(dial func(ctx context.Context, network, address string) (net.Conn, error)) *kafka.Dialer {

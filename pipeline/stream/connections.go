@@ -1,6 +1,6 @@
 package stream
 
-// The connections of a group, which can be cut.
+// Connections that can be cut.
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// connections are those that kafka-go opens for a group. It gives no way to call off a request to join, which may take as long as the other members drain:
-// cutting its connections does.
+// connections are those that kafka-go opened for one purpose. It gives no way to call off what waits for an answer, for instance a request to join a group, which
+// may take as long as the other members drain: cutting its connections does.
 type connections struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 

@@ -391,3 +391,15 @@ func TestMaxInFlight(t *testing.T) {
 		t.Errorf("%d were in work at once, want at most 7", most.Load())
 	}
 }
+
+// The lag of a partition that waits is seen, though nothing is fetched from it.
+func TestLagWhileWaiting(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	topic := b.topic("lag", 1, nil)
+	b.write(numbered(topic, 0, 0, 1)...)
+	c := b.consume(ConsumerConfig{Topic: topic, Handler: work{}, Due: func(r *Record) time.Time { return r.Time.Add(time.Hour) }})
+	eventually(t, "waiting", func() bool { p := c.Progress(); return len(p) == 1 && !p[0].WaitsUntil.IsZero() })
+	b.write(numbered(topic, 0, 1, 5)...)
+	eventually(t, "the lag", func() bool { p := c.Progress()[0]; return p.End == 5 && p.Watermark == 0 })
+}

@@ -15,6 +15,8 @@ import (
 const (
 	// The topic is looked at so often: has it more partitions now?
 	watchInterval = 30 * time.Second
+	// The end of a log is looked at so often where nothing is fetched.
+	lookInterval = 10 * time.Second
 	// How long handlers may take to notice that their context has ended.
 	grace = 2 * time.Second
 	// A rebalance waits for its members so much longer than they may drain.
@@ -55,6 +57,7 @@ func (g *generation) run(ended, cut context.Context) {
 		})
 	}
 	g.wg.Go(func() { g.watch(taking) })
+	g.wg.Go(func() { g.look(taking) })
 	c.setCurrent(g)
 	defer c.setCurrent(nil)
 
@@ -131,6 +134,28 @@ func (g *generation) watch(taking context.Context) {
 		if now := int64(topics[c.cfg.Topic].Partitions); now != dealt && now > 0 {
 			g.lapse(fmt.Errorf("topic %s has %d partitions now, not %d", c.cfg.Topic, now, dealt))
 			return
+		}
+	}
+}
+
+// look keeps an eye on the ends of partitions from which nothing is fetched, because they wait, are full of work or are stopped: their lag must be seen all the more.
+func (g *generation) look(taking context.Context) {
+	c := g.consumer
+	for sleep(taking, lookInterval) {
+		var unseen []int
+		for _, p := range g.parts {
+			if time.Since(p.lastSeen()) > lookInterval/2 {
+				unseen = append(unseen, p.id)
+			}
+		}
+		bounds, err := c.cluster.bounds(taking, c.cfg.Topic, unseen)
+		if err != nil {
+			continue
+		}
+		for _, p := range g.parts {
+			if b, ok := bounds[p.id]; ok {
+				p.sawEnd(b.End)
+			}
 		}
 	}
 }

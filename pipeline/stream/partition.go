@@ -39,6 +39,7 @@ type partition struct {
 	gone        bool      // the topic was missing: what it has now may be another log, to which our commits do not belong
 	announced   int64     // what ConsumerConfig.Committed was told; -1 if nothing
 	end         int64     // of the log, as last seen
+	seen        time.Time // when that was
 	waitsUntil  time.Time // when the record at hand is due
 	stopped     error     // why nothing more is taken
 	halt        context.CancelFunc
@@ -92,7 +93,7 @@ func (p *partition) fetch(taking context.Context, offset int64) (got fetched, ok
 		case isMissing(err):
 			p.gone = true
 		case err == nil:
-			p.end = got.end
+			p.end, p.seen = got.end, time.Now()
 		}
 		return err
 	})
@@ -269,6 +270,20 @@ func (p *partition) setWait(until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waitsUntil = until
+}
+
+// lastSeen is when the end of the log was seen last.
+func (p *partition) lastSeen() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen
+}
+
+// sawEnd notes where the log ends.
+func (p *partition) sawEnd(end int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end, p.seen = end, time.Now()
 }
 
 // progress is what a dashboard shows of the partition.

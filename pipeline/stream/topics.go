@@ -30,14 +30,22 @@ func (c *Cluster) Topics(ctx context.Context, names ...string) (map[string]Topic
 	return topics, err
 }
 
-func (c *Cluster) topics(ctx context.Context, names []string) (map[string]Topic, error) {
-	var meta *kafka.MetadataResponse
-	err := c.admin(ctx, func(ctx context.Context) (err error) {
+// metadata asks for topics: all if names is nil. It is the one request whose error tells the true cause of a failed connection.
+func (c *Cluster) metadata(ctx context.Context, names []string) (meta *kafka.MetadataResponse, err error) {
+	err = c.admin(ctx, func(ctx context.Context) (err error) {
 		meta, err = c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: names})
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ask Kafka for its topics: %w", explainFirst(err))
+	}
+	return meta, nil
+}
+
+func (c *Cluster) topics(ctx context.Context, names []string) (map[string]Topic, error) {
+	meta, err := c.metadata(ctx, names)
+	if err != nil {
+		return nil, err
 	}
 	found := map[string]Topic{}
 	var errs []error
@@ -45,8 +53,10 @@ func (c *Cluster) topics(ctx context.Context, names []string) (map[string]Topic,
 		switch {
 		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
 			errs = append(errs, fmt.Errorf("%w: %s", ErrMissingTopic, t.Name))
-		case t.Error != nil && !errors.Is(t.Error, kafka.LeaderNotAvailable): // leaders come and go, the topic is there
+		case t.Error != nil && !(errors.Is(t.Error, kafka.LeaderNotAvailable) && len(t.Partitions) > 0): // leaders come and go, the topic is there
 			errs = append(errs, fmt.Errorf("topic %s: %w", t.Name, explain(t.Error)))
+		case len(t.Partitions) == 0: // it is being made
+			errs = append(errs, fmt.Errorf("topic %s: %w", t.Name, kafka.LeaderNotAvailable))
 		default:
 			topic := Topic{Name: t.Name, Partitions: len(t.Partitions)}
 			for _, p := range t.Partitions {
@@ -68,8 +78,8 @@ type TopicSpec struct {
 
 // CreateTopics makes the topics that do not exist and leaves the others as they are. created names those it made, also beside an error.
 func (c *Cluster) CreateTopics(ctx context.Context, specs []TopicSpec) (created []string, err error) {
-	if _, err := c.topics(ctx, nil); err != nil {
-		return nil, err // only this request tells the true cause of a failed connection
+	if _, err := c.metadata(ctx, []string{}); err != nil {
+		return nil, err
 	}
 	req := &kafka.CreateTopicsRequest{}
 	for _, s := range specs {

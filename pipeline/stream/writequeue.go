@@ -6,18 +6,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/produce"
 )
 
 const (
 	// Kafka's default limit of a batch is 1 MiB and 12 bytes. A larger message goes alone, for topics that take it.
 	maxBatchBytes    = 1<<20 - 4096
 	maxBatchMessages = 2000
-	// The loss of a broker stalls all writes until its session is over (9 s by default). A request that waits for longer than that is answered once; one that
-	// gives up earlier is repeated, and its messages are written twice.
-	produceTimeout = 12 * time.Second
+	// How long a broker waits for the other replicas. The loss of one stalls all writes until its session is over (9 s by default). A request that waits for
+	// longer is answered once; one that gives up earlier is repeated, and its messages are there twice.
+	ackTimeout = 10 * time.Second
+	// How long we wait for the broker: it may be frozen.
+	produceTimeout = ackTimeout + 2*time.Second
 )
 
 // writeQueue is served by one goroutine while it has messages.
@@ -37,7 +42,7 @@ type pendingWrite struct {
 // serve writes batch after batch until none is left.
 func (q *writeQueue) serve() {
 	pauses := newPauses()
-	most := maxBatchMessages
+	most, failing := maxBatchMessages, false
 	for {
 		batch := q.batch(most)
 		if batch == nil {
@@ -47,8 +52,12 @@ func (q *writeQueue) serve() {
 		switch {
 		case err == nil:
 			q.settle(batch, nil)
-			pauses.Reset()
 			most = maxBatchMessages
+			if failing {
+				q.writer.writes.over()
+				pauses.Reset()
+				failing = false
+			}
 		case refused(err) && len(batch) > 1:
 			most = len(batch) / 2 // find the one that is to blame: the others are not
 		case tooLarge(err):
@@ -58,7 +67,8 @@ func (q *writeQueue) serve() {
 			q.settle(batch, fmt.Errorf("write to %s, partition %d: %w", q.to.topic, q.to.partition, explain(err)))
 		default:
 			err = q.writer.cluster.trueCause(q.writer.stopped, q.to.topic, err)
-			q.writer.report.of(fmt.Errorf("%s, partition %d: %w", q.to.topic, q.to.partition, err))
+			failing = true
+			q.writer.writes.of(fmt.Errorf("%s, partition %d: %w", q.to.topic, q.to.partition, err))
 			for _, p := range batch {
 				p.call.delayed(err)
 			}
@@ -123,19 +133,35 @@ func (q *writeQueue) produce(ctx context.Context, batch []*pendingWrite) error {
 			records[i].Value = kafka.NewBytes(m.Value)
 		}
 	}
-	res, err := q.writer.cluster.producer.Produce(ctx, &kafka.ProduceRequest{
-		Topic: q.to.topic, Partition: q.to.partition, RequiredAcks: kafka.RequireAll,
-		Compression: q.writer.codec, Records: kafka.NewRecordReader(records...),
+	// Client.Produce would tell the broker to wait for half as long as we do.
+	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
+	defer cancel()
+	c := q.writer.cluster
+	answer, err := c.transport.RoundTrip(ctx, c.client.Addr, &produce.Request{
+		Acks: int16(kafka.RequireAll), Timeout: int32(ackTimeout.Milliseconds()),
+		Topics: []produce.RequestTopic{{Topic: q.to.topic, Partitions: []produce.RequestPartition{{
+			Partition: int32(q.to.partition),
+			RecordSet: protocol.RecordSet{Attributes: protocol.Attributes(q.writer.codec), Records: kafka.NewRecordReader(records...)},
+		}}}},
 	})
 	if err != nil {
 		return err
 	}
-	if res.Error != nil && len(res.RecordErrors) > 0 {
-		var reasons []error
-		for i, reason := range res.RecordErrors {
-			reasons = append(reasons, fmt.Errorf("message %d: %w", i, reason))
-		}
-		return errors.Join(append([]error{res.Error}, reasons...)...)
+	return produceError(answer.(*produce.Response))
+}
+
+// produceError is the answer to a request with one partition.
+func produceError(res *produce.Response) error {
+	if len(res.Topics) != 1 || len(res.Topics[0].Partitions) != 1 {
+		return errors.New("the broker did not answer for the partition")
 	}
-	return res.Error
+	p := res.Topics[0].Partitions[0]
+	if p.ErrorCode == 0 {
+		return nil
+	}
+	reasons := []string{p.ErrorMessage}
+	for _, r := range p.RecordErrors {
+		reasons = append(reasons, r.BatchIndexErrorMessage)
+	}
+	return fmt.Errorf("%w %s", kafka.Error(p.ErrorCode), strings.Join(reasons, " "))
 }

@@ -25,7 +25,8 @@ type WriterConfig struct {
 type Writer struct {
 	cluster *Cluster
 	codec   kafka.Compression
-	report  *complaint
+	routes  *complaint
+	writes  *complaint
 	stop    context.CancelFunc
 	stopped context.Context
 
@@ -51,7 +52,11 @@ func (c *Cluster) NewWriter(cfg WriterConfig) *Writer {
 	if cfg.Compression == "" {
 		cfg.Compression = c.cfg.Compression
 	}
-	w := &Writer{cluster: c, codec: codecs[cfg.Compression], report: &complaint{log: c.log, what: "write to Kafka", patience: networkPatience}, queues: map[topicPartition]*writeQueue{}}
+	w := &Writer{
+		cluster: c, codec: codecs[cfg.Compression], queues: map[topicPartition]*writeQueue{},
+		routes: &complaint{log: c.log, what: "find the topic to write to", patience: networkPatience},
+		writes: &complaint{log: c.log, what: "write to Kafka", patience: networkPatience},
+	}
 	w.stopped, w.stop = context.WithCancel(context.Background())
 	return w
 }
@@ -102,7 +107,7 @@ func (w *Writer) route(ctx context.Context, m *Message) (partition int, err erro
 	}
 	var partitions int
 	var last error
-	if !persist(ctx, w.report, func() error {
+	if !persist(ctx, w.routes, func() error {
 		topics, err := w.cluster.topics(ctx, []string{m.Topic})
 		if err != nil {
 			last = err
