@@ -96,7 +96,7 @@ func (e *Evaluator) decide(out *Decision, r *Recipient) {
 	}
 	p := &r.Rules.global.plan
 	var v verdict
-	if len(p.own.triggers) <= fewRules || p.personal {
+	if len(p.own.rules) <= fewRules || p.personal {
 		v = e.ask(p)
 	} else {
 		v = e.recall(r.Rules)
@@ -138,7 +138,7 @@ func (e *Evaluator) defaultsFor(r *Recipient) uint64 {
 // ask finds the first of the user's own rules that matches for the recipient.
 func (e *Evaluator) ask(p *plan) verdict {
 	list := &p.own
-	if p.bound != nil && !e.isBound(p) {
+	if p.bound != nil && !p.bound.has(e.bound[0]) && !p.bound.has(e.bound[1]) {
 		list = &p.free
 	}
 	for i, trigger := range list.triggers {
@@ -147,16 +147,6 @@ func (e *Evaluator) ask(p *plan) verdict {
 		}
 	}
 	return verdict{nil, p.all}
-}
-
-// isBound reports whether some rule is for the room or the sender of the event.
-func (e *Evaluator) isBound(p *plan) bool {
-	for _, f := range e.bound {
-		if _, ok := p.bound[f]; ok {
-			return true
-		}
-	}
-	return false
 }
 
 // recall returns the verdict of a ruleset whose rules don't depend on the

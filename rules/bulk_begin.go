@@ -9,24 +9,7 @@ import "slices"
 type shared struct {
 	facts    facts
 	mentions mentions
-	patterns map[bodyPattern]bool // whether the body matches
-}
-
-// bodyPattern is a pattern that the body was matched with.
-type bodyPattern struct {
-	lower string
-	part  bool
-}
-
-// matchBody matches the body with a pattern, once for all rules that have it.
-func (s *shared) matchBody(m *eventMatch, body string) bool {
-	p := bodyPattern{m.pattern.lower, m.part}
-	matches, known := s.patterns[p]
-	if !known {
-		matches = m.matchBody(body)
-		s.patterns[p] = matches
-	}
-	return matches
+	matches  matches
 }
 
 // mentions are the users whom an event mentions.
@@ -68,10 +51,7 @@ func (m *mentions) collect(ev *Event) {
 
 // collect learns what there is to know of an event.
 func (s *shared) collect(ev *Event, body string, members int) {
-	if s.patterns == nil {
-		s.patterns = map[bodyPattern]bool{}
-	}
-	clear(s.patterns)
+	s.matches.reset()
 	s.facts.collect(ev, body, members)
 	s.mentions.collect(ev)
 }

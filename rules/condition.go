@@ -65,7 +65,7 @@ func (m *eventMatch) holds(c *context) bool {
 		case !ok:
 			return false
 		case c.shared != nil:
-			return c.shared.matchBody(m, body)
+			return c.shared.matches.body(m, body)
 		}
 		return m.matchBody(body)
 	}
@@ -136,7 +136,7 @@ func (c *context) bodyContains(name string) bool {
 	case c.shared != nil && !c.shared.facts.mayContain(name):
 		return false
 	}
-	return containsWord(body, strings.ToLower(name))
+	return containsName(body, name)
 }
 
 // containsLocalpart is how .m.rule.contains_user_name matches: the local part of

@@ -16,22 +16,35 @@ type facts struct {
 	ascii bool // the body has no character outside ASCII
 }
 
-// minFactBits is the size of the set in bits for small events; otherwise it has
+// minFactDigits makes the size of the set for small events 2 KiB; otherwise it has
 // about sixteen bits for each fact.
-const minFactBits = 1 << 14
+const minFactDigits = 14
+
+// newFacts returns a small set of these facts.
+func newFacts(list []fact) *facts {
+	var f facts
+	f.size(len(list), 8)
+	for _, x := range list {
+		f.add(x)
+	}
+	return &f
+}
 
 // reset empties the set and makes room for n facts.
-func (f *facts) reset(n int) {
-	size, log := minFactBits, uint(14)
+func (f *facts) reset(n int) { f.size(n, minFactDigits) }
+
+// size is reset with at least so many binary digits in a place.
+func (f *facts) size(n int, digits uint) {
+	size := 1 << digits
 	for size < 16*n {
-		size, log = 2*size, log+1
+		size, digits = 2*size, digits+1
 	}
 	if cap(f.bits) < size/64 {
 		f.bits = make([]uint64, size/64)
 	}
 	f.bits = f.bits[:size/64]
 	clear(f.bits)
-	f.shift = 32 - log
+	f.shift = 32 - digits
 }
 
 func (f *facts) add(x fact) {

@@ -4,6 +4,7 @@ package rules
 // (newlines included), ? is exactly one, and nothing else is special.
 
 import (
+	"hash/maphash"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -38,6 +39,7 @@ const MaxPattern = 64 << 10
 type pattern struct {
 	source   string // as the rule has it
 	lower    string
+	hash     uint64 // of lower
 	wild     bool
 	whole    *glob.Pattern
 	segments []segment // if wild
@@ -54,6 +56,7 @@ func compilePattern(source string) *pattern {
 			p.whole, _ = glob.Compile(quote(p.lower)) // nil if refused: segments do it
 		}
 	}
+	p.hash = maphash.String(hashSeed, p.lower)
 	return p
 }
 

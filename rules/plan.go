@@ -6,11 +6,11 @@ package rules
 // plan is the enabled rules of one scope in a form that is quick to evaluate.
 type plan struct {
 	own  ruleList
-	near [fewRules]trigger // the triggers of own, if they are few: not a cache line away
+	near [fewRules]trigger // the triggers of own or free, if they are few: not a cache line away
 	// Where many of the user's rules are bound to a room or a sender, as those
 	// that mute rooms are, bound has the facts that these need, and free the other
 	// rules: an event in another room by another sender asks the free ones alone.
-	bound map[fact]struct{}
+	bound *facts
 	free  ruleList
 
 	all      uint64  // the bits of all default rules
@@ -55,8 +55,11 @@ func newPlan(ordered, builtin []*rule) plan {
 
 // settle brings the triggers near, once the plan is where it stays.
 func (p *plan) settle() {
-	if len(p.own.rules) <= fewRules {
-		p.own.triggers = p.near[:copy(p.near[:], p.own.triggers)]
+	for _, list := range []*ruleList{&p.own, &p.free} {
+		if n := len(list.triggers); 0 < n && n <= fewRules {
+			list.triggers = p.near[:copy(p.near[:], list.triggers)]
+			return
+		}
 	}
 }
 
@@ -77,18 +80,19 @@ func (l *ruleList) add(r *rule, before uint64) {
 // divide keeps rules that are bound to a room or a sender apart if there are
 // many.
 func (p *plan) divide() {
-	bound := map[fact]struct{}{}
+	var bound []fact
 	var free ruleList
 	for i, r := range p.own.rules {
 		if f, ok := r.boundTo(); ok {
-			bound[f] = struct{}{}
+			bound = append(bound, f)
 		} else {
 			free.add(r, p.own.before[i])
 		}
 	}
-	if len(bound) >= manyBound {
-		p.bound, p.free = bound, free
+	if len(bound) < manyBound {
+		return
 	}
+	p.bound, p.free = newFacts(bound), free
 }
 
 // boundTo returns the fact that the event is in the one room, or by the one

@@ -3,7 +3,10 @@ package rules
 // This file is the word search on content.body: where words begin and end, and
 // literal text that must begin and end there.
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // isWord marks the characters of words: ASCII letters, digits and underscore,
 // by the specification of event_match. All else, be it another alphabet, is
@@ -38,6 +41,22 @@ func containsWord(s, literal string) bool {
 			return false
 		}
 	}
+}
+
+// containsName is containsWord for a name in any case. It allocates nothing for
+// short names in ASCII.
+func containsName(s, name string) bool {
+	var buffer [32]byte
+	if len(name) > len(buffer) {
+		return containsWord(s, strings.ToLower(name))
+	}
+	for i := range len(name) {
+		if name[i] >= utf8.RuneSelf {
+			return containsWord(s, strings.ToLower(name))
+		}
+		buffer[i] = asciiLower[name[i]]
+	}
+	return containsWord(s, string(buffer[:len(name)]))
 }
 
 // nextBoundary returns the first word boundary after byte i of s that is not in
