@@ -133,22 +133,33 @@ func (c BadgeConfig) Validate() error {
 
 // RulesConfig is section `rules`.
 type RulesConfig struct {
-	Dialect        string `yaml:"dialect" doc:"current: today's specification; 2015: the original one, with implicit asterisks and .m.rule.fallback"`
-	LegacyMentions bool   `yaml:"legacy_mentions" doc:"evaluate the mention rules that the specification dropped in v1.17, as deployed homeservers still do"`
+	Dialect        string   `yaml:"dialect" doc:"current: today's specification; 2015: the original one, with implicit asterisks and .m.rule.fallback"`
+	LegacyMentions bool     `yaml:"legacy_mentions" doc:"evaluate the mention rules that the specification dropped in v1.17, as deployed homeservers still do"`
+	Features       []string `yaml:"features" doc:"experimental rules and conditions to switch on, by proposal: msc3381 (polls), msc3664 (related events), msc3931 (room_version_supports), msc4028 (encrypted events), msc4210 (no legacy mentions), msc4306 (thread subscriptions), jitsi"`
 }
 
 // DefaultRules evaluate as today's homeservers do.
 func DefaultRules() RulesConfig { return RulesConfig{Dialect: "current", LegacyMentions: true} }
 
-// Validate reports an unknown dialect.
+// Validate reports an unknown dialect or feature.
 func (c RulesConfig) Validate() error {
-	if c.Dialect != "current" && c.Dialect != "2015" {
-		return fmt.Errorf("dialect: %q is neither current nor 2015", c.Dialect)
+	var errs []error
+	if c.Dialect != string(rules.Current) && c.Dialect != string(rules.Dialect2015) {
+		errs = append(errs, fmt.Errorf("dialect: %q is neither %s nor %s", c.Dialect, rules.Current, rules.Dialect2015))
 	}
-	return nil
+	for i, name := range c.Features {
+		if err := new(rules.Options).SetFeature(name, true); err != nil {
+			errs = append(errs, fmt.Errorf("features[%d]: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// Options are the settings as package rules takes them.
+// Options are the settings as package rules takes them. Names that Validate reports are left out.
 func (c RulesConfig) Options() rules.Options {
-	return rules.Options{Dialect: rules.Dialect(c.Dialect), NoLegacyMentions: !c.LegacyMentions}
+	o := rules.Options{Dialect: rules.Dialect(c.Dialect), NoLegacyMentions: !c.LegacyMentions}
+	for _, name := range c.Features {
+		_ = o.SetFeature(name, true)
+	}
+	return o
 }
