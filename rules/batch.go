@@ -248,6 +248,6 @@ func (c *Compiler) only(r *rule) *Ruleset {
 		r.decision.RuleID = "it"
 	}
 	r.prepare()
-	s := scope{rules: []*rule{r}, plan: newPlan([]*rule{r}, c.all)}
-	return &Ruleset{key: c.options.key(), options: c.options, builtin: c.all, global: s}
+	s := scope{rules: []*rule{r}, plan: c.newPlan([]*rule{r})}
+	return &Ruleset{options: c.options, builtin: c.all, global: s}
 }

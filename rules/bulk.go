@@ -73,7 +73,7 @@ func (e *Evaluator) Evaluate(ev *Event, room *Room, recipients []Recipient, out 
 		switch {
 		case r.Rules == nil:
 			out[i] = Decision{}
-		case r.Rules.key != e.options: // another deployment's: not what this is for
+		case r.Rules.global.plan.key != e.options: // another deployment's: not what this is for
 			out[i] = r.Rules.Evaluate(ev, room, r)
 		default:
 			e.decide(&out[i], r)
@@ -96,7 +96,7 @@ func (e *Evaluator) decide(out *Decision, r *Recipient) {
 	}
 	p := &r.Rules.global.plan
 	var v verdict
-	if len(p.own.rules) <= fewRules || p.personal {
+	if len(p.triggers) <= fewRules || p.personal {
 		v = e.ask(p)
 	} else {
 		v = e.recall(r.Rules)
@@ -112,7 +112,7 @@ func (e *Evaluator) decide(out *Decision, r *Recipient) {
 // own, or nil.
 func (p *plan) winner(v verdict, matching uint64) *rule {
 	if hit := matching & v.before; hit != 0 {
-		return p.defaults[bits.TrailingZeros64(hit)]
+		return p.defaults.rules[bits.TrailingZeros64(hit)]
 	}
 	return v.own
 }
@@ -137,16 +137,24 @@ func (e *Evaluator) defaultsFor(r *Recipient) uint64 {
 
 // ask finds the first of the user's own rules that matches for the recipient.
 func (e *Evaluator) ask(p *plan) verdict {
-	list := &p.own
-	if p.bound != nil && !p.bound.has(e.bound[0]) && !p.bound.has(e.bound[1]) {
-		list = &p.free
-	}
-	for i, trigger := range list.triggers {
-		if e.shared.facts.fires(trigger) && list.rules[i].matches(&e.c) {
-			return verdict{list.rules[i], list.before[i]}
+	if p.divided && (p.mayBind(e.bound[0]) || p.mayBind(e.bound[1])) {
+		if i := e.first(p.every.triggers, p.every.rules); i >= 0 {
+			return verdict{p.every.rules[i], p.every.before[i]}
 		}
+	} else if i := e.first(p.triggers, p.rules); i >= 0 {
+		return verdict{p.rules[i], p.before[i]}
 	}
 	return verdict{nil, p.all}
+}
+
+// first returns the place of the first rule that matches, or -1.
+func (e *Evaluator) first(triggers []trigger, rules []*rule) int {
+	for i, trigger := range triggers {
+		if e.shared.facts.fires(trigger) && rules[i].matches(&e.c) {
+			return i
+		}
+	}
+	return -1
 }
 
 // recall returns the verdict of a ruleset whose rules don't depend on the

@@ -58,7 +58,7 @@ func (s *shared) collect(ev *Event, body string, members int) {
 
 // begin prepares for an event and rulesets with the options of rs.
 func (e *Evaluator) begin(ev *Event, room *Room, rs *Ruleset) {
-	e.options = rs.key
+	e.options = rs.global.plan.key
 	e.c = rs.newContext(ev, room, nil)
 	e.c.shared = &e.shared
 	body, _ := e.c.body()

@@ -23,8 +23,9 @@ type Compiler struct {
 	all   []*rule  // the default rules by their bit
 	plain *Ruleset // the defaults alone
 
-	rulesets sharing[Ruleset]
-	rules    sharing[rule]
+	rulesets     sharing[Ruleset]
+	rules        sharing[rule]
+	defaultLists sharing[defaultList]
 }
 
 // NewCompiler returns a compiler for a deployment with these options.
@@ -73,7 +74,7 @@ func (c *Compiler) scope(ordered []*rule) scope {
 	for i, r := range ordered {
 		ordered[i] = c.rules.share(r.identity, r)
 	}
-	return scope{rules: ordered, plan: newPlan(ordered, c.all)}
+	return scope{rules: ordered, plan: c.newPlan(ordered)}
 }
 
 // identify returns what tells rulesets of one compiler with different content

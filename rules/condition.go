@@ -54,7 +54,7 @@ func (c *context) scalar(k *key) scalar {
 // as a whole.
 type eventMatch struct {
 	key     key
-	pattern *pattern
+	pattern pattern
 	part    bool // any part may match: implicit asterisks
 }
 

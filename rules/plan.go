@@ -3,71 +3,112 @@ package rules
 // This file is how the bulk evaluator sees the rules of a scope: default rules as
 // bits of a number, the user's own with what they need to match.
 
-// plan is the enabled rules of one scope in a form that is quick to evaluate.
-type plan struct {
-	own  ruleList
-	near [fewRules]trigger // the triggers of own or free, if they are few: not a cache line away
-	// Where many of the user's rules are bound to a room or a sender, as those
-	// that mute rooms are, bound has the facts that these need, and free the other
-	// rules: an event in another room by another sender asks the free ones alone.
-	bound *facts
-	free  ruleList
+import "crypto/sha256"
 
-	all      uint64  // the bits of all default rules
-	defaults []*rule // the default rules by their bit, as the user has changed them
-	personal bool    // an own rule has conditions that depend on the recipient
+// plan is the enabled rules of one scope in a form that is quick to evaluate. With
+// thousands of different rulesets the time goes into fetching them from memory, so
+// the fields are in the order in which they are read: what nearly every event needs
+// is in the first two cache lines, of 64 bytes each.
+type plan struct {
+	key      optionsKey   // of the options it is compiled under
+	personal bool         // an own rule has conditions that depend on the recipient
+	divided  bool         // some rules are apart, see bound
+	all      uint64       // the bits of all default rules
+	defaults *defaultList // as the user has changed them
+	triggers []trigger    // of the user's own rules, in their order
+	_        [16]byte
+
+	near [fewRules]trigger // where triggers are, if they are few
+
+	// Where many of the user's rules are bound to a room or a sender, as those
+	// that mute rooms are, bound has the facts that these need, as in a small set of
+	// facts, and the lists above and below hold the other rules alone. An event that
+	// may have such a fact is asked of every rule: they are in every.
+	bound [8]uint64
+	more  *facts // the same facts in a set of their own, if they are too many for bound
+	every *ruleList
+
+	before []uint64 // for each trigger the bits of the default rules tried before
+	rules  []*rule  // for each trigger the rule
 }
 
-// fewRules is how many rules are quicker asked than recalled.
-const fewRules = 8
-
-// ruleList is a list of a user's own rules, in their order, in three parts of the
-// same length: what is looked at for every event is close together.
+// ruleList is a list of a user's own rules, in their order, as in a plan.
 type ruleList struct {
 	triggers []trigger
-	before   []uint64 // the bits of the default rules that are tried before the rule
+	before   []uint64
 	rules    []*rule
 }
 
-// manyBound is how many bound rules make it worth to keep them apart.
-const manyBound = 8
+// defaultList is the default rules of a scope by their bit.
+type defaultList struct{ rules []*rule }
 
-// noBit marks rules that are no default rule of ours.
-const noBit = -1
+const (
+	fewRules  = 8  // are quicker asked than recalled
+	manyBound = 8  // bound rules are worth to be kept apart
+	mostBound = 64 // facts fit into the small set
+	noBit     = -1 // of rules that are no default rule of ours
+)
 
-// newPlan makes the plan of a scope's rules, which are in order. Builtin are the
-// defaults of the deployment, by their bit; those in the scope are in that order.
-func newPlan(ordered, builtin []*rule) plan {
-	p := plan{defaults: builtin}
+// newPlan makes the plan of a scope's rules, which are in order; the default ones
+// are in the order of their bits.
+func (c *Compiler) newPlan(ordered []*rule) plan {
+	p := plan{key: c.options.key()}
+	defaults := c.all
+	var own, free ruleList
+	var bound []fact
 	for _, r := range ordered {
 		switch {
 		case !r.enabled || r.canNotMatch():
 		case r.bit != noBit:
-			p.addDefault(r)
+			p.all |= 1 << r.bit
+			if defaults[r.bit] != r {
+				defaults = append([]*rule(nil), defaults...)
+				defaults[r.bit] = r
+			}
 		default:
-			p.own.add(r, p.all)
+			own.add(r, p.all)
+			if f, ok := r.boundTo(); ok {
+				bound = append(bound, f)
+			} else {
+				free.add(r, p.all)
+			}
 			p.personal = p.personal || len(r.personal) > 0
 		}
 	}
-	p.divide()
+	p.defaults = c.shareDefaults(defaults)
+	p.divide(own, free, bound)
 	return p
+}
+
+// divide sets the lists of own rules, apart if it is worth it.
+func (p *plan) divide(own, free ruleList, bound []fact) {
+	list := own
+	if len(bound) >= manyBound {
+		p.divided, p.every, list = true, &own, free
+		small := facts{bits: p.bound[:], shift: boundShift}
+		for _, f := range bound {
+			small.add(f)
+		}
+		if len(bound) > mostBound {
+			p.more = newFacts(bound)
+		}
+	}
+	p.triggers, p.before, p.rules = list.triggers, list.before, list.rules
+}
+
+// boundShift leads from a fact to its place among the 512 bits of bound.
+const boundShift = 32 - 9
+
+// mayBind reports whether some rule may be bound to the fact.
+func (p *plan) mayBind(f fact) bool {
+	i := f >> boundShift
+	return p.bound[i/64]&(1<<(i%64)) != 0 && (p.more == nil || p.more.has(f))
 }
 
 // settle brings the triggers near, once the plan is where it stays.
 func (p *plan) settle() {
-	for _, list := range []*ruleList{&p.own, &p.free} {
-		if n := len(list.triggers); 0 < n && n <= fewRules {
-			list.triggers = p.near[:copy(p.near[:], list.triggers)]
-			return
-		}
-	}
-}
-
-func (p *plan) addDefault(r *rule) {
-	p.all |= 1 << r.bit
-	if p.defaults[r.bit] != r { // one list serves all who have changed nothing
-		p.defaults = append([]*rule(nil), p.defaults...)
-		p.defaults[r.bit] = r
+	if len(p.triggers) <= fewRules {
+		p.triggers = p.near[:copy(p.near[:], p.triggers)]
 	}
 }
 
@@ -77,22 +118,13 @@ func (l *ruleList) add(r *rule, before uint64) {
 	l.rules = append(l.rules, r)
 }
 
-// divide keeps rules that are bound to a room or a sender apart if there are
-// many.
-func (p *plan) divide() {
-	var bound []fact
-	var free ruleList
-	for i, r := range p.own.rules {
-		if f, ok := r.boundTo(); ok {
-			bound = append(bound, f)
-		} else {
-			free.add(r, p.own.before[i])
-		}
+// shareDefaults returns the list of these default rules that others have already.
+func (c *Compiler) shareDefaults(list []*rule) *defaultList {
+	h := sha256.New()
+	for _, r := range list {
+		h.Write(r.identity[:])
 	}
-	if len(bound) < manyBound {
-		return
-	}
-	p.bound, p.free = newFacts(bound), free
+	return c.defaultLists.share(identity(h.Sum(nil)), &defaultList{list})
 }
 
 // boundTo returns the fact that the event is in the one room, or by the one

@@ -35,9 +35,10 @@ type rule struct {
 	legacy     bool // out of force when the event has m.mentions
 	extensible bool // applies in rooms with extensible events
 	conditions []condition
-	trigger    trigger     // without it no event matches
-	personal   []condition // those that depend on the recipient
-	decision   Decision    // if the rule matches
+	near       [2]condition // where conditions are, if they are few
+	trigger    trigger      // without it no event matches
+	personal   []condition  // those that depend on the recipient
+	decision   Decision     // if the rule matches
 
 	id       string
 	kind     Kind
@@ -124,9 +125,11 @@ func (p *conditionParser) compile(kind Kind, raw *rawRule) (_ *rule, reason stri
 	if r.enabled, ok = raw.enabled(); !ok {
 		return nil, "enabled is not a boolean"
 	}
-	if r.conditions, reason = p.conditions(kind, raw); reason != "" {
+	conditions, reason := p.conditions(kind, raw)
+	if reason != "" {
 		return nil, reason
 	}
+	r.conditions = append(r.near[:0], conditions...)
 	actions, ok := elements(raw.Actions)
 	if !ok && raw.Actions != nil {
 		return nil, "actions is not a list"

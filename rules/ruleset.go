@@ -22,7 +22,6 @@ const (
 // Ruleset is the compiled push rules of a user. It knows nothing of the user, is
 // immutable and safe for concurrent use.
 type Ruleset struct {
-	key      optionsKey
 	global   scope
 	identity identity
 	devices  map[string]scope // by profile tag
@@ -68,7 +67,7 @@ func Compile(raw []byte, opts Options) (*Ruleset, []Problem) {
 func (c *Compiler) compile(raw []byte, verbatim bool) (*Ruleset, []Problem) {
 	r := reader{compiler: c, parser: conditionParser{options: c.options}, verbatim: verbatim}
 	written := r.scopes(raw)
-	rs := &Ruleset{key: c.options.key(), options: c.options, builtin: c.all, global: r.arrange(written.global, true)}
+	rs := &Ruleset{options: c.options, builtin: c.all, global: r.arrange(written.global, true)}
 	for _, device := range written.devices {
 		_, again := rs.devices[device.tag]
 		switch {
