@@ -53,12 +53,13 @@ func Run(ctx, hard context.Context, opts Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	cfg := settings(s)
+	run := strings.ToLower(rand.Text()[:6])
+	cfg := settings(s, run)
 	if err := app.CreateTopics(ctx, cfg, app.TopicOptions{Partitions: 4, Replication: 1}, io.Discard); err != nil {
 		return err
 	}
 	banner(opts, s)
-	return perform(ctx, hard, opts, cfg, s)
+	return perform(ctx, hard, opts, cfg, s, run)
 }
 
 // start starts the embedded servers.
@@ -92,10 +93,14 @@ func rejectDeadKeys(r stack.Request) stack.Answer {
 }
 
 // settings are the worker's defaults, at the embedded servers. The pushers' gateway is on a loopback address, which a worker refuses unless it is allowed.
-func settings(s servers) *config.Config {
+//
+// The embedded Redis begins empty, while the broker's folder may be an old one. So each run has consumer groups of its own: they read everything again, and push nothing
+// that is older than the run.
+func settings(s servers, run string) *config.Config {
 	cfg := config.Default()
 	cfg.Homeserver.ServerName = server
 	cfg.Kafka.Brokers, cfg.Redis.Addresses, cfg.Admin.Listen = []string{s.broker.Address()}, []string{s.redis.Address()}, ""
+	cfg.Kafka.GroupPrefix = "tocsin-dev." + run
 	cfg.Delivery.AllowHTTP, cfg.Delivery.AllowCIDRs = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	return cfg
 }
@@ -117,7 +122,7 @@ func banner(opts Options, s servers) {
 func port(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
 // perform runs the worker, the traffic and the screen.
-func perform(ctx, hard context.Context, opts Options, cfg *config.Config, s servers) error {
+func perform(ctx, hard context.Context, opts Options, cfg *config.Config, s servers, run string) error {
 	screen := NewScreen(opts.Output, opts.Colours, whyNot)
 	log := slog.New(NewHandler(screen, opts.Log))
 	worker, err := app.New(cfg, app.Options{Log: log})
@@ -142,7 +147,7 @@ func perform(ctx, hard context.Context, opts Options, cfg *config.Config, s serv
 	g.Go(func() error {
 		p := &play{
 			homeserver: &homeserver{
-				writer: writer, topics: cfg.Topics, screen: screen, url: gatewayURL(s), run: strings.ToLower(rand.Text()[:6]),
+				writer: writer, topics: cfg.Topics, screen: screen, url: gatewayURL(s), run: run,
 				joined: map[string]map[string]bool{}, names: map[string]string{},
 			},
 			gateway: s.gateway, last: map[string]string{},

@@ -100,12 +100,15 @@ func (s *Screen) note(text string) {
 	})
 }
 
-func (s *Screen) line(text string) { fmt.Fprintln(s.w, text) }
+func (s *Screen) line(text string) { fmt.Fprintln(s.w, strings.TrimRight(text, " ")) }
 
 // The columns of an event's line, and how far what came of it is set in.
 const (
 	roomColumn   = 13
 	senderColumn = 12
+	saidColumn   = 15
+	reasonColumn = 34
+	whoColumn    = 16
 	indent       = "          "
 )
 
@@ -122,7 +125,7 @@ func (s *Screen) evaluated(id string) {
 	s.close.Reset(quiet)
 }
 
-// shut says who was not told of the open event, and why.
+// shut says who was not told of the open event, and why: users with the same reason in one line.
 func (s *Screen) shut() {
 	e := s.open
 	if e == nil {
@@ -130,10 +133,21 @@ func (s *Screen) shut() {
 	}
 	s.open = nil
 	slices.Sort(e.members)
+	var reasons []string
+	users := map[string][]string{}
 	for _, user := range e.members {
-		if user != e.sender && !e.heard[user] {
-			s.line(indent + s.paint.dim("·  "+pad(localpart(user), 16)+"not pushed   "+s.why(e, user)))
+		if user == e.sender || e.heard[user] {
+			continue
 		}
+		reason := s.why(e, user)
+		if users[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		users[reason] = append(users[reason], localpart(user))
+	}
+	for _, reason := range reasons {
+		who := strings.Join(users[reason], ", ")
+		s.line(indent + s.paint.dim("·  "+pad("not pushed", saidColumn)+pad(reason, reasonColumn)+who))
 	}
 }
 
@@ -151,24 +165,25 @@ func (s *Screen) settled(p push) {
 	} else {
 		s.close.Reset(quiet)
 	}
-	who := pad(localpart(p.user)+"'s "+p.device(), 16)
-	rule := s.paint.dim("by ") + p.rule
-	unread := s.paint.bold(fmt.Sprintf("unread %d", p.unread))
+	who := localpart(p.user) + "'s " + p.device()
+	say := func(mark, said string, colour func(string) string, reason, more string) {
+		s.line(indent + mark + "  " + colour(pad(said, saidColumn)) + pad(reason, reasonColumn) + pad(who, whoColumn) + more)
+	}
 	switch p.action {
 	case "settle":
 		said := "pushed"
 		if p.attempt > 1 {
-			said = fmt.Sprintf("pushed (attempt %d)", p.attempt)
+			said = fmt.Sprintf("pushed (try %d)", p.attempt)
 		}
-		s.line(indent + "→  " + who + s.paint.green(pad(said, 13)) + pad(rule, 34+len(rule)-len("by "+p.rule)) + "  " + unread)
+		say("→", said, s.paint.green, "by "+p.rule, s.paint.bold(fmt.Sprintf("unread %d", p.unread)))
 	case "retry":
-		s.line(indent + "↻  " + who + s.paint.yellow(pad("later", 13)) + "the gateway failed (" + p.why() + "); it is tried again after a while")
+		say("↻", "tried in vain", s.paint.yellow, p.why(), "waits in a retry topic")
 	case "remove":
-		s.line(indent + "✕  " + who + s.paint.red(pad("removed", 13)) + "the gateway says that this device is gone (" + p.why() + ")")
+		say("✕", "rejected", s.paint.red, "the device is gone", "the pusher is removed, the homeserver is told")
 	case "dead_letter":
-		s.line(indent + "✕  " + who + s.paint.red(pad("given up", 13)) + p.why())
+		say("✕", "given up", s.paint.red, p.why(), "is in the dead-letter topic")
 	default:
-		s.line(indent + s.paint.dim("·  "+who+pad("not pushed", 13)+p.why()))
+		say("·", "not pushed", s.paint.dim, p.why(), "")
 	}
 }
 

@@ -12,26 +12,26 @@ import (
 func whyNot(e *shown, user string) string {
 	switch {
 	case localServer(user) != server:
-		return "a user of another homeserver"
+		return "of another homeserver"
 	case !hasDevice(user):
-		return "has no device to be told on"
+		return "no device"
 	}
 	event, err := rules.ParseEvent(e.raw)
 	if err != nil {
 		return "the event can't be read"
 	}
 	if event.Type() == "m.room.member" {
-		return "only the one who is meant hears of it"
+		return "an invite is for one alone"
 	}
 	room := &rules.Room{Version: "11", MemberCount: len(e.members), Creators: []string{e.sender}}
 	d := rulesOf(user).Evaluate(event, room, &rules.Recipient{UserID: user, DisplayName: displayName(user)})
 	switch {
 	case d.Notify:
-		return "its device is gone"
+		return "the device is gone"
 	case d.RuleID == "":
 		return "no rule matches"
 	}
-	return "by rule " + d.RuleID
+	return "by " + d.RuleID
 }
 
 func localServer(user string) string { return user[len(localpart(user))+2:] }

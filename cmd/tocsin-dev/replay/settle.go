@@ -37,11 +37,12 @@ func (r *run) settle(ctx context.Context) (rest, error) {
 		if err := r.alive(ctx, progress); err != nil {
 			return rest{}, err
 		}
-		found, busy := r.look(progress)
+		_, busy := r.look(progress)
 		if busy == "" {
 			if err := r.log.Refresh(ctx, r.topics.all, r.topics.partitions); err != nil {
 				return rest{}, err
 			}
+			var found rest
 			if found, busy = r.look(progress); busy == "" {
 				return found, r.report(ctx)
 			}
