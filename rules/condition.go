@@ -40,7 +40,7 @@ func (c *context) body() (string, bool) {
 
 // scalar returns the value at a key; it is inert if there is none.
 func (c *context) scalar(k *key) scalar {
-	if c.extensible && c.ev.hasMarkup && k.isBody() {
+	if c.extensible && c.ev.hasMarkup && k.body {
 		return scalar{kind: text, str: c.ev.markup}
 	}
 	if n := c.ev.find(k); n != nil {
@@ -53,13 +53,14 @@ func (c *context) scalar(k *key) scalar {
 // content.body some words of it must match; the value of another key must match
 // as a whole.
 type eventMatch struct {
-	key     key
-	pattern pattern
+	onBody  bool // the key is content.body
 	part    bool // any part may match: implicit asterisks
+	pattern pattern
+	key     key
 }
 
 func (m *eventMatch) holds(c *context) bool {
-	if m.key.isBody() {
+	if m.onBody {
 		body, ok := c.body()
 		switch {
 		case !ok:

@@ -119,7 +119,7 @@ func (p *conditionParser) match(k key, source string) condition {
 	if len(source) > MaxPattern {
 		return &never{"pattern is longer than 65536 bytes"}
 	}
-	m := &eventMatch{key: k, pattern: *compilePattern(source)}
+	m := &eventMatch{key: k, onBody: k.body, pattern: *compilePattern(source)}
 	m.part = p.options.implicitAsterisks() && !p.builtin && !m.pattern.wild
 	return m
 }

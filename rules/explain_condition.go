@@ -64,7 +64,7 @@ func (m *eventMatch) describe() string {
 	switch {
 	case m.part:
 		how = "contains (implicit asterisks)"
-	case m.key.isBody():
+	case m.key.body:
 		how = "contains words that match"
 	}
 	return fmt.Sprintf("%s %s %q", m.key.text, how, shorten(m.pattern.source))
@@ -95,7 +95,7 @@ func (r *relatedMatch) describe(c *context) (asks, saw string) {
 
 // show tells the value at a key, as JSON.
 func (c *context) show(k *key) string {
-	if c.extensible && c.ev.hasMarkup && k.isBody() {
+	if c.extensible && c.ev.hasMarkup && k.body {
 		return fmt.Sprintf("the text %q", shorten(c.ev.markup))
 	}
 	n := c.ev.find(k)

@@ -37,12 +37,12 @@ const MaxPattern = 64 << 10
 // Invalid UTF-8, which gobwas/glob refuses in patterns and takes for U+FFFD in
 // text, does not come up: the JSON decoder has refused it before.
 type pattern struct {
-	source   string // as the rule has it
 	lower    string
 	hash     uint64 // of lower
 	wild     bool
 	whole    *glob.Pattern
 	segments []segment // if wild
+	source   string    // as the rule has it
 }
 
 // compilePattern compiles a pattern of at most MaxPattern bytes.

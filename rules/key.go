@@ -15,18 +15,15 @@ type key struct {
 	text  string   // as the condition has it
 	parts []string // unescaped
 	hash  pathHash
+	body  bool // it is content.body, on which patterns match words
 }
-
-// isBody reports whether the key names content.body, on which patterns match
-// words. There is no other way to write it.
-func (k *key) isBody() bool { return k.text == "content.body" }
 
 // parseKey splits a dotted key. `\.` is a dot and `\\` a backslash inside a
 // part; a backslash before anything else, or at the end, is literal.
 //
 // Source: Matrix specification, appendices, "Dot-separated property paths".
 func parseKey(text string) key {
-	k := key{text: text}
+	k := key{text: text, body: text == "content.body"} // there is no other way to write it
 	if strings.IndexByte(text, '\\') < 0 {
 		k.parts = strings.Split(text, ".")
 	} else {

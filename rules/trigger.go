@@ -114,7 +114,7 @@ func conditionTrigger(c condition) (fact, int) {
 	switch c := c.(type) {
 	case *eventMatch:
 		switch {
-		case c.key.isBody():
+		case c.key.body:
 			return bodyTrigger(c)
 		case c.part || c.pattern.wild || len(c.pattern.lower) > maxFactValue:
 			return existsFact(c.key.hash), rankExists
@@ -122,7 +122,7 @@ func conditionTrigger(c condition) (fact, int) {
 			return valueTrigger(&c.key, scalar{kind: text, str: c.pattern.lower})
 		}
 	case *propertyIs:
-		if c.key.isBody() || c.value.kind == text && len(strings.ToLower(c.value.str)) > maxFactValue {
+		if c.key.body || c.value.kind == text && len(strings.ToLower(c.value.str)) > maxFactValue {
 			return always, rankNone // in rooms of extensible events the body is another
 		}
 		return valueTrigger(&c.key, c.value)
