@@ -12,14 +12,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
+// newBubble is a broker for the inside of a bubble.
+func newBubble(t *testing.T) *broker {
+	var network kfake.VirtualNetwork
+	return newFake(t, []kfake.Opt{kfake.ListenFn(network.Listen), kfake.Ports(9092)}, func(c *Config) {
+		c.Dial = network.DialContext
+		c.FetchWait, c.HeartbeatInterval, c.CommitInterval = 500*time.Millisecond, time.Second, time.Second
+	})
+}
+
 // A retry tier waits, then a server is away for minutes; then everything goes on, and nothing is lost.
 func TestMinutesOfWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var network kfake.VirtualNetwork
-		b := newFake(t, []kfake.Opt{kfake.ListenFn(network.Listen), kfake.Ports(9092)}, func(c *Config) {
-			c.Dial = network.DialContext
-			c.FetchWait, c.HeartbeatInterval, c.CommitInterval = 500*time.Millisecond, time.Second, time.Second
-		})
+		b := newBubble(t)
 		topic := b.topic("minutes", 2, nil)
 		start := time.Now()
 		b.write(numbered(topic, 0, 0, 10)...)
@@ -47,6 +52,20 @@ func TestMinutesOfWaiting(t *testing.T) {
 		if !idle(c) || done.len() != 20 {
 			t.Errorf("%d are done, progress %+v", done.len(), c.Progress())
 		}
+		c.stop()
+	})
+}
+
+// The lag of a partition that waits is seen, though nothing is fetched from it.
+func TestLagWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t)
+		topic := b.topic("lag", 1, nil)
+		b.write(numbered(topic, 0, 0, 1)...)
+		c := b.consume(ConsumerConfig{Topic: topic, Handler: work{}, Due: func(r *Record) time.Time { return r.Time.Add(time.Hour) }})
+		eventually(t, "waiting", func() bool { p := c.Progress(); return len(p) == 1 && !p[0].WaitsUntil.IsZero() })
+		b.write(numbered(topic, 0, 1, 5)...)
+		eventually(t, "the lag", func() bool { p := c.Progress()[0]; return p.End == 5 && p.Watermark == 0 })
 		c.stop()
 	})
 }

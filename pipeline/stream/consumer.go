@@ -21,6 +21,7 @@ type ConsumerConfig struct {
 	Group   string // its full name
 	Topic   string
 	Workers int // concurrent Do calls at most
+	Batch   int // tasks that Do gets at once at most; 0: 100. When partitions are given up, a call of Do that has begun is waited for as a whole
 	Handler Handler
 
 	// Due is when a record may be taken; nil: at once. A record that is not due holds up its partition, so the times must rise with the offsets, as they do
@@ -29,12 +30,18 @@ type ConsumerConfig struct {
 
 	// Committed is called with the offset below which all is done and committed: at least once after each assignment and after each commit that moved it.
 	// An error is told, and the call made again later. Optional.
-	Committed func(ctx context.Context, topic string, partition int, offset int64) error
+	Committed func(ctx context.Context, topic string, partition int, mark Mark) error
 
 	// Start is called before the first record of a partition is taken, with the committed offset (-1 if there is none), and returns where to begin: the same,
 	// or lower to see records again, or higher to leave some out. It is called again when the partition has to begin elsewhere. An error is told,
 	// and the call made again. Optional: nil begins at the committed offset, or at the first record.
 	Start func(ctx context.Context, topic string, partition int, committed int64) (int64, error)
+}
+
+// Mark is a place in a partition: offsets can be compared only within one incarnation of the topic.
+type Mark struct {
+	Incarnation int64 // see [Record.Incarnation]
+	Offset      int64 // all below are done
 }
 
 // Consumer is one member of a consumer group. Its methods are safe for concurrent use, except that Run is called once.

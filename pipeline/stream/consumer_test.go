@@ -131,7 +131,7 @@ func TestRecordWithManyTasks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return offsets[0]
+		return offsets[0].Offset
 	}
 	eventually(t, "commit of 3", func() bool { return committed() == 3 })
 	if p := c.Progress()[0]; p.Position != 10 || p.Watermark != 3 {
@@ -241,13 +241,13 @@ func TestStartAndCommitted(t *testing.T) {
 			started = append(started, committed)
 			return begin(committed), nil
 		},
-		Committed: func(_ context.Context, _ string, _ int, offset int64) error {
+		Committed: func(_ context.Context, _ string, _ int, mark Mark) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if tries++; tries == 3 {
 				return errors.New("Redis is away")
 			}
-			heard = append(heard, offset)
+			heard = append(heard, mark.Offset)
 			return nil
 		},
 	}
@@ -390,16 +390,4 @@ func TestMaxInFlight(t *testing.T) {
 	if most.Load() > 7 {
 		t.Errorf("%d were in work at once, want at most 7", most.Load())
 	}
-}
-
-// The lag of a partition that waits is seen, though nothing is fetched from it.
-func TestLagWhileWaiting(t *testing.T) {
-	t.Parallel()
-	b := newBroker(t)
-	topic := b.topic("lag", 1, nil)
-	b.write(numbered(topic, 0, 0, 1)...)
-	c := b.consume(ConsumerConfig{Topic: topic, Handler: work{}, Due: func(r *Record) time.Time { return r.Time.Add(time.Hour) }})
-	eventually(t, "waiting", func() bool { p := c.Progress(); return len(p) == 1 && !p[0].WaitsUntil.IsZero() })
-	b.write(numbered(topic, 0, 1, 5)...)
-	eventually(t, "the lag", func() bool { p := c.Progress()[0]; return p.End == 5 && p.Watermark == 0 })
 }

@@ -266,19 +266,19 @@ func (g *generation) announce(ctx context.Context) {
 		return
 	}
 	for _, p := range g.parts {
-		offset, ok := p.news()
+		mark, ok := p.news()
 		if !ok {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-		err := c.cfg.Committed(ctx, c.cfg.Topic, p.id, offset)
+		err := c.cfg.Committed(ctx, c.cfg.Topic, p.id, mark)
 		cancel()
 		if err != nil {
 			c.announcing.of(err)
 			return
 		}
 		c.announcing.over()
-		p.announce(offset)
+		p.announce(mark.Offset)
 	}
 }
 

@@ -88,7 +88,7 @@ func TestChurn(t *testing.T) {
 		l.begin(lane, tasks)
 		defer l.end(lane)
 		select {
-		case <-time.After(time.Duration(1+rand.IntN(40)) * time.Millisecond):
+		case <-time.After(time.Duration(1+rand.IntN(20)) * time.Millisecond):
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -154,7 +154,7 @@ func TestCommitIsFenced(t *testing.T) {
 	c := b.consume(ConsumerConfig{Topic: topic, Handler: work{do: done.do}})
 	eventually(t, "10 records committed", func() bool {
 		offsets, err := b.Committed(t.Context(), group, topic)
-		return err == nil && offsets[0] == 10
+		return err == nil && offsets[0].Offset == 10
 	})
 	c.mu.Lock()
 	current := c.current

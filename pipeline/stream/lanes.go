@@ -17,6 +17,7 @@ import (
 type lanes struct {
 	do     func(ctx context.Context, lane string, tasks []Task) error
 	most   int // workers
+	batch  int // tasks that do gets at once at most
 	report *complaint
 
 	mu      sync.Mutex
@@ -45,11 +46,11 @@ type job struct {
 	part  *partition
 }
 
-// Do gets so many tasks at once at most.
+// Do gets so many tasks at once at most, where the consumer does not say.
 const maxTasks = 100
 
 func newLanes(workers int, report *complaint, do func(context.Context, string, []Task) error) *lanes {
-	return &lanes{do: do, most: max(workers, 1), report: report, byName: map[string]*lane{}}
+	return &lanes{do: do, most: max(workers, 1), batch: maxTasks, report: report, byName: map[string]*lane{}}
 }
 
 // submit queues jobs, all of one partition. Those of a partition that is given up are dropped.
@@ -112,7 +113,7 @@ func (l *lanes) next() (*lane, []job) {
 			continue
 		}
 		part, n := ln.queue[0].part, 1
-		for n < len(ln.queue) && n < maxTasks && ln.queue[n].part == part && (ln.again == 0 || n < ln.again) {
+		for n < len(ln.queue) && n < l.batch && ln.queue[n].part == part && (ln.again == 0 || n < ln.again) {
 			n++
 		}
 		ln.running = n

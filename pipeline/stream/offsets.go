@@ -78,7 +78,7 @@ func (c *Cluster) bounds(ctx context.Context, topic string, partitions []int) (m
 }
 
 // Committed is what a group has committed of a topic, by partition; partitions without a commit are left out.
-func (c *Cluster) Committed(ctx context.Context, group, topic string) (map[int]int64, error) {
+func (c *Cluster) Committed(ctx context.Context, group, topic string) (map[int]Mark, error) {
 	topics, err := c.Topics(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -93,13 +93,13 @@ func (c *Cluster) Committed(ctx context.Context, group, topic string) (map[int]i
 	} else if err != nil {
 		return nil, err
 	}
-	offsets := map[int]int64{}
+	marks := map[int]Mark{}
 	for p, commit := range commits {
 		if commit.offset >= 0 {
-			offsets[p] = commit.offset
+			marks[p] = Mark{Incarnation: commit.note.incarnation, Offset: commit.offset}
 		}
 	}
-	return offsets, nil
+	return marks, nil
 }
 
 // commit is what a group has committed of a partition.

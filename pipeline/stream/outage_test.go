@@ -93,14 +93,15 @@ func (w *wire) setDown(down bool) {
 
 // flow writes messages one by one and reads them with a consumer, until it is stopped; then all that was acknowledged must have been read.
 type flow struct {
-	b      *broker
-	ledger *ledger
-	stop   func()
+	b           *broker
+	ledger      *ledger
+	stopWriting func()
+	stopReading func()
 }
 
 func (b *broker) flow(topic string) *flow {
 	f := &flow{b: b, ledger: newLedger()}
-	b.consume(ConsumerConfig{Topic: topic, Handler: work{do: func(_ context.Context, lane string, tasks []Task) error {
+	consumer := b.consume(ConsumerConfig{Topic: topic, Handler: work{do: func(_ context.Context, lane string, tasks []Task) error {
 		f.ledger.begin(lane, tasks)
 		f.ledger.end(lane)
 		return nil
@@ -114,7 +115,7 @@ func (b *broker) flow(topic string) *flow {
 				select {
 				case <-stop:
 					return
-				case <-time.After(2 * time.Millisecond):
+				case <-time.After(5 * time.Millisecond):
 				}
 				if err := w.Write(b.t.Context(), Message{Topic: topic, Partition: AnyPartition, Key: strconv.AppendInt(nil, int64(key), 10), Value: strconv.AppendInt(nil, int64(seq), 10)}); err != nil {
 					b.t.Errorf("write: %v", err)
@@ -126,7 +127,8 @@ func (b *broker) flow(topic string) *flow {
 			}
 		})
 	}
-	f.stop = func() { close(stop); wg.Wait(); w.Close() }
+	f.stopWriting = func() { close(stop); wg.Wait(); w.Close() }
+	f.stopReading = consumer.stop
 	return f
 }
 
@@ -143,7 +145,7 @@ func (f *flow) goesOn(what string) time.Duration {
 func (f *flow) check() {
 	t := f.b.t
 	t.Helper()
-	f.stop()
+	f.stopWriting()
 	eventually(t, "everything that was acknowledged", func() bool {
 		f.ledger.mu.Lock()
 		defer f.ledger.mu.Unlock()
@@ -154,6 +156,7 @@ func (f *flow) check() {
 		}
 		return true
 	})
+	f.stopReading()
 	f.ledger.mu.Lock()
 	defer f.ledger.mu.Unlock()
 	if f.ledger.disorder > 0 || f.ledger.overlaps > 0 {

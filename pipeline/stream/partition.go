@@ -331,16 +331,16 @@ func (p *partition) save(offset int64, n note) {
 	}
 }
 
-// news is the offset that [ConsumerConfig.Committed] was not told of: what is committed, and after a rewind no more than has been done again.
-func (p *partition) news() (offset int64, ok bool) {
+// news is the mark that [ConsumerConfig.Committed] was not told of: what is committed, and after a rewind no more than has been done again.
+func (p *partition) news() (m Mark, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.mark == nil || p.resave {
-		return 0, false
+		return Mark{}, false
 	}
 	_, done, _ := p.mark.marks()
-	offset = min(p.saved, done)
-	return offset, offset != p.announced
+	m = Mark{Incarnation: p.incarnation, Offset: min(p.saved, done)}
+	return m, m.Offset != p.announced
 }
 
 func (p *partition) announce(offset int64) {
