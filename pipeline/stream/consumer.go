@@ -72,6 +72,9 @@ func (c *Cluster) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		announcing: &complaint{log: log, what: "tell the committed offset"},
 		occupied:   map[int]chan struct{}{},
 	}
+	if cfg.Batch > 0 {
+		consumer.lanes.batch = cfg.Batch
+	}
 	consumer.dealt.Store(-1)
 	return consumer, nil
 }

@@ -391,3 +391,19 @@ func TestMaxInFlight(t *testing.T) {
 		t.Errorf("%d were in work at once, want at most 7", most.Load())
 	}
 }
+
+// Batch bounds what a call of Do gets.
+func TestBatch(t *testing.T) {
+	b := newBroker(t)
+	topic := b.topic("batch", 1, nil)
+	b.write(numbered(topic, 0, 0, 20)...)
+	done := &seen{}
+	c := b.consume(ConsumerConfig{Topic: topic, Batch: 3, Handler: work{do: func(ctx context.Context, lane string, tasks []Task) error {
+		if len(tasks) > 3 {
+			t.Errorf("%d tasks at once, want at most 3", len(tasks))
+		}
+		return done.do(ctx, lane, tasks)
+	}}})
+	eventually(t, "20 records", func() bool { return idle(c) })
+	wantNumbers(t, done.all(), 0, 20)
+}
