@@ -53,7 +53,7 @@ func compare(t *testing.T, e *Evaluator, seed uint64) {
 
 func TestBulkEqualsReference(t *testing.T) {
 	var e Evaluator
-	for seed := range uint64(1000) {
+	for seed := range uint64(500) {
 		compare(t, &e, seed)
 	}
 }

@@ -90,6 +90,10 @@ func TestPatternsAgainstDefinition(t *testing.T) {
 	for range 20_000 {
 		checkPattern(t, random(8), random(12))
 	}
+	for range 300 { // too long for one pass
+		long := strings.Repeat("a?", 33+g.IntN(3))
+		checkPattern(t, random(4)+long+random(4), random(8)+strings.Repeat("ab", 33+g.IntN(3))+random(8))
+	}
 }
 
 func FuzzPattern(f *testing.F) {

@@ -249,7 +249,7 @@ func TestHostileRulesets(t *testing.T) {
 		"10,000 device scopes":   `{"device":{` + many(10_000, func(i int) string { return fmt.Sprintf(`"tag%d":{}`, i) }) + `}}`,
 		"10,000 lists deep":      `{"global":{"override":[` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + `]}}`,
 	}
-	bodies := []string{strings.Repeat("a", 60_000), strings.Repeat("a ", 30_000), strings.Repeat("ab ", 20_000)}
+	bodies := []string{strings.Repeat("a", 60_000), strings.Repeat("ab ", 20_000)}
 	var e Evaluator
 	for name, raw := range rulesets {
 		begin := time.Now()

@@ -11,8 +11,9 @@ import (
 // segment is a part of a pattern between asterisks: a fixed number of
 // characters, some of which may be any.
 type segment struct {
-	text string // literals and ?
-	any  bool   // contains a ?
+	text  string // literals and ?
+	any   bool   // contains a ?
+	chars *chars // if it contains a ? and is short
 }
 
 // splitSegments splits a collapsed pattern at its asterisks. There is one
@@ -22,6 +23,9 @@ func splitSegments(p string) []segment {
 	segments := make([]segment, len(parts))
 	for i, s := range parts {
 		segments[i] = segment{text: s, any: strings.Contains(s, "?")}
+		if segments[i].any {
+			segments[i].chars = newChars(s)
+		}
 	}
 	return segments
 }
@@ -62,11 +66,9 @@ func matchSegments(segments []segment, s string, anchor anchoring) bool {
 	m := search{s: s, anchor: anchor, steps: maxSteps}
 	at := 0
 	for i, seg := range segments {
-		end := m.find(seg, at, i == 0, i == len(segments)-1)
-		if end < 0 {
+		if at = m.find(seg, at, i == 0, i == len(segments)-1); at < 0 {
 			return false
 		}
-		at = end
 	}
 	return true
 }
@@ -74,8 +76,11 @@ func matchSegments(segments []segment, s string, anchor anchoring) bool {
 // find looks for one segment from byte at on and returns where its first
 // possible occurrence ends, or -1.
 func (m *search) find(seg segment, at int, first, last bool) int {
-	if last && m.anchor == wholeValue && !first {
-		at = max(at, m.lastStart(seg)) // it can only end where the text ends
+	if m.anchor == wholeValue && (first || last) {
+		return m.findAtEnd(seg, at, first, last)
+	}
+	if seg.chars != nil {
+		return m.findChars(seg.chars, at, first, last)
 	}
 	for at <= len(m.s) {
 		if !seg.any {
@@ -86,15 +91,28 @@ func (m *search) find(seg segment, at int, first, last bool) int {
 			at += i
 		}
 		end := m.matchAt(seg, at)
-		if end >= 0 && (!first || m.mayBegin(at)) && (!last || m.mayEnd(end)) {
+		if end >= 0 && (!first || isBoundary(m.s, at)) && (!last || isBoundary(m.s, end)) {
 			return end
 		}
-		if first && m.anchor == wholeValue || m.steps <= 0 {
+		if m.steps <= 0 {
 			return -1
 		}
 		at = m.next(at, first)
 	}
 	return -1
+}
+
+// findAtEnd looks for a segment at the only place where it can be: where the text
+// begins if it is the first, where the text ends if it is the last.
+func (m *search) findAtEnd(seg segment, at int, first, last bool) int {
+	if !first {
+		at = max(at, m.lastStart(seg))
+	}
+	end := m.matchAt(seg, at)
+	if last && end != len(m.s) {
+		return -1
+	}
+	return end
 }
 
 // lastStart returns where the segment begins if it ends at the end of the text.
@@ -143,18 +161,4 @@ func (m *search) matchAt(seg segment, at int) int {
 		at++
 	}
 	return at
-}
-
-func (m *search) mayBegin(i int) bool {
-	if m.anchor == wholeValue {
-		return i == 0
-	}
-	return isBoundary(m.s, i)
-}
-
-func (m *search) mayEnd(i int) bool {
-	if m.anchor == wholeValue {
-		return i == len(m.s)
-	}
-	return isBoundary(m.s, i)
 }
