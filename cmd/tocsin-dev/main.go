@@ -43,7 +43,25 @@ type live struct {
 
 // replayFile is a replay.
 type replayFile struct {
-	File string `arg:"" help:"Input as JSON lines; - is standard input. The form is described in the package replay."`
+	File string `arg:"" help:"Input as JSON lines; - is standard input."`
+}
+
+// Help shows the form of the input.
+func (replayFile) Help() string {
+	return `Each line is a record of one of the two input topics,
+
+  {"topic":"events"|"account","key":"…","value":{…}|"raw string"|null,"headers":{"…":"…"}}
+
+or one of
+
+  {"config":{…}}                                 settings, by the keys of the configuration file; first line only
+  {"gateway":{"status":503,"times":2}}           how the push gateway answers the next requests
+  {"gateway":{"rejected":["pushkey"],"times":1}}
+  {"gateway":{"delay":"200ms","times":5}}
+  {"wait":"idle"}                                go on when all is settled
+
+The clock follows origin_server_ts. Standard output gets one line for each push request, dead letter and rejected pusher.
+Exit status: 0, 1 if something failed, 2 if the input or the command line is not of this form.`
 }
 
 // session is what a command gets from the outside.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"time"
@@ -58,7 +59,10 @@ func openInput(name string, stdin io.Reader) (*input, error) {
 func (in *input) open(stdin io.Reader) error {
 	if in.name != "-" {
 		file, err := os.Open(in.name)
-		if err != nil {
+		var named *fs.PathError
+		if errors.As(err, &named) {
+			return named.Err // the name stands before it anyway
+		} else if err != nil {
 			return err
 		}
 		info, err := file.Stat()

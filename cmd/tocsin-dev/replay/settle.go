@@ -4,6 +4,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,7 +97,7 @@ func (r *run) alive(ctx context.Context, progress []stream.Progress) error {
 	}
 	select {
 	case <-r.ended:
-		return fmt.Errorf("the worker has ended: %w", r.endedBy)
+		return errors.Join(errors.New("the worker has ended"), r.endedBy)
 	default:
 	}
 	var stopped []string
