@@ -59,7 +59,7 @@ func (t Tweaks) MarshalJSON() ([]byte, error) {
 func (t *Tweaks) UnmarshalJSON(raw []byte) error {
 	*t = nil
 	return eachMember(raw, func(name string, value jsontext.Value) {
-		*t = append(*t, Tweak{Name: name, Value: value})
+		*t = append(*t, Tweak{Name: name, Value: value.Clone()})
 	})
 }
 

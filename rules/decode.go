@@ -44,8 +44,8 @@ func lenient(raw []byte) *jsontext.Decoder {
 }
 
 // eachMember calls f with the members of an object, in order. A name that occurs
-// again is passed again. It returns an error if raw is not one well-formed
-// object.
+// again is passed again. The values are parts of raw. It returns an error if raw is
+// not one well-formed object.
 func eachMember(raw []byte, f func(name string, value jsontext.Value)) error {
 	dec := lenient(raw)
 	if dec.PeekKind() != '{' {
@@ -55,16 +55,16 @@ func eachMember(raw []byte, f func(name string, value jsontext.Value)) error {
 		return err
 	}
 	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
+		token, err := dec.ReadToken()
 		if err != nil {
 			return err
 		}
-		s := name.String()
+		name := token.String() // before the next read invalidates it
 		value, err := dec.ReadValue()
 		if err != nil {
 			return err
 		}
-		f(s, value.Clone())
+		f(name, lastRead(dec, raw, value))
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return err
@@ -75,7 +75,8 @@ func eachMember(raw []byte, f func(name string, value jsontext.Value)) error {
 	return nil
 }
 
-// elements returns the elements of an array, and whether raw is one.
+// elements returns the elements of an array, which are parts of raw, and whether it
+// is one.
 func elements(raw jsontext.Value) ([]jsontext.Value, bool) {
 	if raw.Kind() != '[' {
 		return nil, false
@@ -90,7 +91,14 @@ func elements(raw jsontext.Value) ([]jsontext.Value, bool) {
 		if err != nil {
 			return nil, false
 		}
-		list = append(list, value.Clone())
+		list = append(list, lastRead(dec, raw, value))
 	}
 	return list, true
+}
+
+// lastRead returns the part of raw that the decoder has just read as value: that one
+// is valid until the next read only.
+func lastRead(dec *jsontext.Decoder, raw []byte, value jsontext.Value) jsontext.Value {
+	end := int(dec.InputOffset())
+	return raw[end-len(value) : end : end]
 }

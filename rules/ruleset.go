@@ -96,9 +96,18 @@ type reader struct {
 	slow     int // patterns with a question mark, so far
 }
 
+// problem notes that a part of the rules is left out; of very many only the first.
 func (r *reader) problem(path, reason string) {
-	r.problems = append(r.problems, Problem{path, reason})
+	switch n := len(r.problems); {
+	case n < maxProblems:
+		r.problems = append(r.problems, Problem{path, reason})
+	case n == maxProblems:
+		r.problems = append(r.problems, Problem{path, "and more from here on"})
+	}
 }
+
+// maxProblems is how many problems of one user's rules are told apart.
+const maxProblems = 100
 
 // written are a user's rules as they are written.
 type written struct {

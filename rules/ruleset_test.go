@@ -61,6 +61,14 @@ func TestCompileReportsProblems(t *testing.T) {
 	}
 }
 
+func TestProblemsAreBounded(t *testing.T) {
+	t.Parallel()
+	raw := `{"global":{"room":[` + strings.Repeat("1,", 50_000) + `1]}}`
+	if _, problems := Compile([]byte(raw), Options{}); len(problems) != maxProblems+1 {
+		t.Errorf("%d problems", len(problems))
+	}
+}
+
 // TestInvalidUTF8SpoilsOneRule is apart because the bytes are no JSON for a table.
 func TestInvalidUTF8SpoilsOneRule(t *testing.T) {
 	t.Parallel()
