@@ -42,4 +42,23 @@
 // parameter, a value of the wrong type, a pattern beyond the limits simply does
 // not match. [Compile] reports what it left out; [ParseEvent] refuses what is
 // not one well-formed JSON object.
+//
+// Time and memory are bounded whatever users write. The limits are far beyond what
+// anybody needs: [MaxEvent] and [MaxDepth] for events; for rules [MaxRules], and
+// [MaxPattern] and [MaxSlowPatterns] for patterns, of which beyond that those never
+// match whose search takes more than two million steps. What a limit leaves out is
+// a [Problem], once for each limit.
+//
+// # Reading the code
+//
+// To follow one decision, begin with evaluate.go and go on to rule.go, condition.go
+// and, for patterns, glob.go. How rules become a [Ruleset] is in ruleset.go,
+// arrange.go and condition_parse.go, with the server's defaults in defaults.go. How
+// many recipients are decided for at once is in bulk.go, plan.go and trigger.go.
+//
+// Two invariants are easy to break. A trigger may fire for a rule that does not
+// match, but must never fail to fire for one that does: what adds a condition or
+// changes what one matches must look at trigger.go and facts.go. And rules are shared
+// between users by their identity: what changes a rule while it is compiled, other
+// than its own JSON text and the compiler's options, must change its identity, too.
 package rules
