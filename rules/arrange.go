@@ -160,6 +160,6 @@ func (r *reader) edited(original *rule, l *listed) *rule {
 	}
 	// Conditions often name the user, and are ignored: they make no difference.
 	written := rawRule{ID: l.raw.ID, Enabled: l.raw.Enabled, Actions: l.raw.Actions}
-	edited.identity = written.identify(original.kind)
+	edited.identity = written.identify(original.kind, asEdited)
 	return &edited
 }

@@ -49,10 +49,18 @@ type rule struct {
 // identity tells rules of different content apart: equal ones have the same.
 type identity [sha256.Size]byte
 
+// The origins of a rule: equal text means different rules where a default rule's
+// conditions are ours, not those written.
+const (
+	asWritten = "as written"
+	asEdited  = "a default rule with changes"
+	asBuiltIn = "a default rule"
+)
+
 // identify returns the identity of a rule as it is written.
-func (r *rawRule) identify(kind Kind) identity {
+func (r *rawRule) identify(kind Kind, origin string) identity {
 	h := sha256.New()
-	for _, part := range [][]byte{[]byte(kind), r.ID, r.Enabled, r.Conditions, r.Actions, r.Pattern} {
+	for _, part := range [][]byte{[]byte(origin), []byte(kind), r.ID, r.Enabled, r.Conditions, r.Actions, r.Pattern} {
 		h.Write(binary.AppendUvarint(nil, uint64(len(part))))
 		h.Write(part)
 	}
@@ -120,7 +128,11 @@ func (r *rawRule) enabled() (on, ok bool) {
 
 // compile makes a rule of the given kind. The reason is "" if that is possible.
 func (p *conditionParser) compile(kind Kind, raw *rawRule) (_ *rule, reason string) {
-	r := &rule{id: raw.id(), kind: kind, bit: noBit, identity: raw.identify(kind)}
+	origin := asWritten
+	if p.builtin {
+		origin = asBuiltIn
+	}
+	r := &rule{id: raw.id(), kind: kind, bit: noBit, identity: raw.identify(kind, origin)}
 	var ok bool
 	if r.enabled, ok = raw.enabled(); !ok {
 		return nil, "enabled is not a boolean"

@@ -183,6 +183,30 @@ func TestEqualRulesetsAreOne(t *testing.T) {
 	}
 }
 
+// TestSharingMindsTheOrigin compiles the same text once as changes of a default rule,
+// whose conditions are ours, and once as it is, without conditions.
+func TestSharingMindsTheOrigin(t *testing.T) {
+	t.Parallel()
+	c := NewCompiler(Options{Dialect: Dialect2015})
+	raw := []byte(`{"global":{"override":[{"rule_id":".m.rule.suppress_notices","conditions":[{"kind":"event_match","key":"content.msgtype","pattern":"m.notice"}],"actions":[]}],
+		"underride":[{"rule_id":".m.rule.message","actions":["notify",{"set_tweak":"x"}]}]}}`)
+	edited, _ := c.compile(raw, false)
+	verbatim, _ := c.compile(raw, true)
+	for event, want := range map[string][2]string{
+		`{"type":"other"}`: {".m.rule.fallback", ".m.rule.message"},
+		`{"type":"other","content":{"msgtype":"x.m.notice.y"}}`: {".m.rule.fallback", ".m.rule.suppress_notices"},
+	} {
+		for i, rs := range []*Ruleset{edited, verbatim} {
+			r := Recipient{Rules: rs}
+			var e Evaluator
+			one, bulk := rs.Evaluate(mustParse(event), nil, &r), e.Evaluate(mustParse(event), nil, []Recipient{r}, nil)[0]
+			if one.RuleID != want[i] || bulk.RuleID != want[i] {
+				t.Errorf("%s: %q alone and %q in bulk, want %q", event, one.RuleID, bulk.RuleID, want[i])
+			}
+		}
+	}
+}
+
 // TestSlowPatternsBeyondTheLimit has one user whose rule is beyond the limit and
 // another with the same rule alone: the first must not spoil it for the second.
 func TestSlowPatternsBeyondTheLimit(t *testing.T) {
