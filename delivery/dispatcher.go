@@ -35,7 +35,8 @@ func New(cfg Config, sender Sender, clock clock.Clock) *Dispatcher {
 	return &Dispatcher{sender: sender, clock: clock, bulkheads: newBulkheads(cfg.Concurrency, cfg.ConcurrencyPerGateway)}
 }
 
-// reasonBusy is the reason of an attempt that was not made, because there was no room for it.
+// reasonBusy is the reason of an attempt that was not made, because there was no room for it. It counts for nothing: the delivery comes back from the first tier as it is, and
+// one that never came to an attempt leaves no trace when its time is over.
 const reasonBusy = "gateway_busy"
 
 // Deliver makes one attempt, unless the delivery has expired, and says what follows. It takes as long as the request takes, and little more than
@@ -44,18 +45,13 @@ func (d *Dispatcher) Deliver(ctx context.Context, what pushers.Delivery) pushers
 	if !d.clock.Now().Before(what.Expires) {
 		return expired(what.Attempt)
 	}
-	outcome := d.attempt(ctx, what.Notification)
-	return next(outcome, what.Attempt, what.Expires.Sub(d.clock.Now()))
-}
-
-// attempt sends, if there is room.
-func (d *Dispatcher) attempt(ctx context.Context, n pushers.Notification) pushers.Outcome {
-	leave, ok := d.bulkheads.enter(ctx, host(n.Device.Pusher.URL))
+	leave, ok := d.bulkheads.enter(ctx, host(what.Notification.Device.Pusher.URL))
 	if !ok {
-		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonBusy}
+		return pushers.Step{Action: pushers.Again, Detail: reasonBusy, Unsent: true}
 	}
 	defer leave()
-	return d.sender.Send(ctx, n)
+	outcome := d.sender.Send(ctx, what.Notification)
+	return next(outcome, what.Attempt, what.Expires.Sub(d.clock.Now()))
 }
 
 // host is what a bulkhead is for: the host and port of a gateway, "" for a URL that has none.

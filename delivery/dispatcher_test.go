@@ -102,7 +102,7 @@ func TestDeliverPastASickGateway(t *testing.T) {
 		start := time.Now()
 		for range 100 {
 			// Any case of its name is the same gateway.
-			if got, want := deliver("SICK.example"), (pushers.Step{Action: pushers.Again, Detail: "gateway_busy"}); got != want {
+			if got, want := deliver("SICK.example"), (pushers.Step{Action: pushers.Again, Detail: "gateway_busy", Unsent: true}); got != want {
 				t.Fatalf("got %v, want %v", got, want)
 			}
 		}

@@ -26,6 +26,12 @@ const (
 	typeAccount   = "account"
 )
 
+// Bounds of a pusher's identity (Client-Server API, POST /pushers/set: 64 characters and 512 bytes).
+const (
+	maxAppID   = 256
+	maxPushkey = 512
+)
+
 // pusherField begins the field of a pusher; app id and pushkey follow, escaped as in the record's key.
 const pusherField = typePusher + "|"
 
@@ -82,6 +88,9 @@ func DecodeAccount(rec *stream.Record) (AccountRecord, error) {
 		p, err := pushers.ParsePusher(r.Content)
 		if err != nil {
 			return AccountRecord{}, &Unreadable{Reason: "bad_pusher", Err: err}
+		}
+		if len(p.AppID) > maxAppID || len(p.Pushkey.Reveal()) > maxPushkey {
+			return AccountRecord{}, unreadable("bad_pusher", "app_id has at most %d bytes, pushkey %d (Client-Server API, POST /pushers/set)", maxAppID, maxPushkey)
 		}
 		r.Field = pusherFieldOf(p.AppID, p.Pushkey.Reveal())
 	}
@@ -166,6 +175,16 @@ func (a *Account) Pusher(appID, pushkey string) *RegisteredPusher {
 	for i := range a.Pushers {
 		if p := &a.Pushers[i]; p.AppID == appID && p.Pushkey.Reveal() == pushkey {
 			return p
+		}
+	}
+	return nil
+}
+
+// saved is the pusher that is saved in that field, or nil.
+func (a *Account) saved(field string) *RegisteredPusher {
+	for i := range a.Pushers {
+		if a.Pushers[i].Field == field {
+			return &a.Pushers[i]
 		}
 	}
 	return nil

@@ -77,7 +77,7 @@ func (c *AccountCache) Get(ctx context.Context, userIDs []string) ([]*Account, e
 func (c *AccountCache) load(ctx context.Context, userIDs []string) ([]*Account, error) {
 	began, waits := c.begin(userIDs)
 	defer c.end(began)
-	var applied map[int]int64
+	var applied map[int]stream.Mark
 	if waits {
 		var err error
 		if applied, err = c.store.AccountsApplied(ctx); err != nil {
@@ -97,9 +97,8 @@ func (c *AccountCache) load(ctx context.Context, userIDs []string) ([]*Account, 
 	for i, id := range userIDs {
 		if w, ok := c.awaited[id]; ok {
 			if w.seen > began || !covers(applied, w.offsets) {
-				continue
+				continue // the note stays, for loads that began even earlier; Prune drops it
 			}
-			delete(c.awaited, id)
 		}
 		c.accounts.Set(id, accounts[i])
 	}
@@ -181,9 +180,9 @@ func (c *AccountCache) Prune(ctx context.Context) error {
 }
 
 // covers says whether all of the records have been applied.
-func covers(applied map[int]int64, offsets map[int]int64) bool {
+func covers(applied map[int]stream.Mark, offsets map[int]int64) bool {
 	for partition, offset := range offsets {
-		if applied[partition] <= offset {
+		if applied[partition].Offset <= offset {
 			return false
 		}
 	}

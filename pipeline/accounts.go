@@ -10,11 +10,6 @@ import (
 	"tocsin/pipeline/stream"
 )
 
-// undertaker buries records that can't be used, or deliveries that were given up.
-type undertaker interface {
-	Bury(ctx context.Context, rec *stream.Record, cause stream.Cause) error
-}
-
 // Accounts is the accounts stage: it writes rulesets, pushers and ignore lists to Redis, each with the version that it came from. It has no lanes: the
 // store's version check makes the order of writes irrelevant.
 type Accounts struct {
@@ -23,17 +18,16 @@ type Accounts struct {
 	Log         *slog.Logger
 }
 
-// Take implements [stream.Handler].
+// Take implements [stream.Handler]. Dead letters are written last: whatever fails before is done again as a whole, and they should not come twice.
 func (a *Accounts) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task, error) {
 	records := make([]AccountRecord, 0, len(batch))
 	sources := make([]*stream.Record, 0, len(batch))
+	var bad unreadables
 	for _, rec := range batch {
 		r, err := DecodeAccount(rec)
 		switch {
 		case err != nil:
-			if err := bury(ctx, a.DeadLetters, rec, "accounts", err, a.Log); err != nil {
-				return nil, err
-			}
+			bad.add(rec, err)
 		case r.Field == "":
 			a.Log.Debug("account record of another type", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset)
 		default:
@@ -48,15 +42,18 @@ func (a *Accounts) Take(ctx context.Context, batch []*stream.Record) ([]stream.T
 		return nil, err
 	}
 	last := batch[len(batch)-1]
-	return nil, a.Store.SetAccountsApplied(ctx, last.Incarnation, last.Partition, last.Offset+1)
+	if err := a.Store.SetAccountsApplied(ctx, last.Partition, stream.Mark{Incarnation: last.Incarnation, Offset: last.Offset + 1}); err != nil {
+		return nil, err
+	}
+	return nil, bad.bury(ctx, a.DeadLetters, "accounts", a.Log)
 }
 
 // Do implements [stream.Handler]; there are no tasks.
 func (a *Accounts) Do(context.Context, string, []stream.Task) error { return nil }
 
 // Committed raises the mark of a partition that holds nothing more to read, such as an empty one: nobody must wait for it.
-func (a *Accounts) Committed(ctx context.Context, _ string, partition int, offset int64) error {
-	return a.Store.SetAccountsApplied(ctx, 0, partition, offset)
+func (a *Accounts) Committed(ctx context.Context, _ string, partition int, mark stream.Mark) error {
+	return a.Store.SetAccountsApplied(ctx, partition, mark)
 }
 
 // fields are the fields to be written. A pusher that came without pushkey_ts is as old as its content: the same content again changes nothing.
@@ -102,25 +99,27 @@ func (a *Accounts) fields(ctx context.Context, records []AccountRecord, sources 
 	return fields, nil
 }
 
-// AccountsReady waits until the accounts stage, wherever it runs, has applied every partition up to the end that it had when the wait began: a missing ruleset must
+// AccountsGate is what rooms and users wait for: that the accounts stage, wherever it runs, has applied every partition up to the end that it had when the wait began. A missing ruleset must
 // never be mistaken for the defaults, nor a missing pusher for none.
-func AccountsReady(ctx context.Context, store AccountStore, bounds map[int]stream.Bounds, log *slog.Logger) error {
+type AccountsGate struct {
+	Store     AccountStore
+	Bounds    func(ctx context.Context) (map[int]stream.Bounds, error) // of the account topic
+	Committed func(ctx context.Context) (map[int]stream.Mark, error)   // by the accounts stage's group
+	Log       *slog.Logger
+}
+
+// Wait returns nil when the gate is open, or ctx's error.
+func (g *AccountsGate) Wait(ctx context.Context, ends map[int]stream.Bounds) error {
 	const poll = 20 * time.Millisecond
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for polls := 0; ; polls++ {
-		applied, err := store.AccountsApplied(ctx)
-		partition, behind := -1, int64(0)
-		for p, b := range bounds {
-			if b.First < b.End && applied[p] < b.End {
-				partition, behind = p, behind+b.End-max(applied[p], b.First)
-			}
-		}
-		if err == nil && partition < 0 {
+		behind, err := g.behind(ctx, ends)
+		if err == nil && behind == 0 {
 			return nil
 		}
 		if polls%250 == 50 { // after a second, then each five
-			log.Info("waiting for the accounts stage to apply matrix.account", "records", behind, "partition", partition, "error", err)
+			g.Log.Info("waiting for the accounts stage to apply matrix.account", "records", behind, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -128,4 +127,36 @@ func AccountsReady(ctx context.Context, store AccountStore, bounds map[int]strea
 		case <-tick.C:
 		}
 	}
+}
+
+// behind is how many records are still to be applied. The marks in Redis count only if they are of the log that the accounts stage reads now: not those of a topic that has been made anew since, or of
+// a group that begins again.
+func (g *AccountsGate) behind(ctx context.Context, ends map[int]stream.Bounds) (records int64, err error) {
+	applied, err := g.Store.AccountsApplied(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for p, b := range ends {
+		if b.First < b.End && applied[p].Offset < b.End {
+			records += b.End - max(applied[p].Offset, b.First)
+		}
+	}
+	if records > 0 {
+		return records, nil
+	}
+	committed, err := g.Committed(ctx)
+	if err != nil {
+		return 0, err
+	}
+	now, err := g.Bounds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for p, b := range ends {
+		mark, ok := committed[p]
+		if b.First < b.End && (!ok || mark.Incarnation != applied[p].Incarnation || mark.Offset > now[p].End) {
+			records += b.End - b.First
+		}
+	}
+	return records, nil
 }

@@ -26,6 +26,9 @@ const (
 	HeaderStreamPosition = "stream-position" // the homeserver's own order
 )
 
+// maxID bounds ids, types and state keys. The specification allows 255 bytes ("Size limits"); old rooms have some of 255 characters.
+const maxID = 1024
+
 // maxStreamPosition leaves room for several epochs below maxPosition.
 const maxStreamPosition = 1 << 50
 
@@ -157,6 +160,9 @@ func (e *Event) fill(w *wireEvent) (stateKey string, err error) {
 		default:
 			if err := json.Unmarshal(f.raw, f.to); err != nil {
 				return "", unreadable("invalid_json", "%s is no valid text", f.name)
+			}
+			if len(*f.to) > maxID {
+				return "", unreadable("too_large", "%s has %d bytes, more than %d", f.name, len(*f.to), maxID)
 			}
 			if f.required && *f.to == "" {
 				return "", unreadable("no_"+f.name, "%s is empty", f.name)

@@ -261,39 +261,44 @@ func parseDone(s string) doneMark {
 }
 
 // order gives each event of a room its position: the homeserver's stream position if it sends one, else the offset. Which of the two is latched; when it changes, or
-// the offsets begin again (another partition, a topic made anew), a new epoch opens above all earlier positions, so that positions never run backwards.
+// the numbers begin again (another partition, a topic made anew), a new epoch opens above all earlier positions, so that positions never run backwards.
 type order struct {
-	source string // "stream", or "offset INCARNATION PARTITION"
+	source string // "stream INCARNATION", or "offset INCARNATION PARTITION"
 	base   int64  // added to what the source says
+	start  int64  // the first position of the epoch
 	last   int64  // the highest position given
 }
+
+// epochSlack leaves room below the first event of an epoch, for stream positions that come a little out of order.
+const epochSlack = 1000
 
 // next is the position of the event.
 func (o *order) next(e *Event, rec *stream.Record) int64 {
 	source, raw := fmt.Sprintf("offset %d %d", rec.Incarnation, rec.Partition), rec.Offset
 	if e.StreamPosition >= 0 {
-		source, raw = "stream", e.StreamPosition
+		source, raw = fmt.Sprintf("stream %d", rec.Incarnation), e.StreamPosition
 	}
 	if source != o.source {
 		o.source = source
-		o.base = 1 // position 0 is before everything
-		if o.last > 0 {
-			o.base = o.last + 1
-		}
+		o.start = o.last + 1 // position 0 is before everything
+		o.base = o.start + epochSlack - raw
 	}
-	position := o.base + raw
+	position := max(o.base+raw, o.start)
 	o.last = max(o.last, position)
 	return position
 }
 
-func (o order) String() string { return fmt.Sprintf("%d %d %s", o.base, o.last, o.source) }
+func (o order) String() string { return fmt.Sprintf("%d %d %d %s", o.base, o.start, o.last, o.source) }
 
 func parseOrder(s string) order {
 	var o order
-	base, rest, _ := strings.Cut(s, " ")
-	last, source, _ := strings.Cut(rest, " ")
-	o.base, _ = strconv.ParseInt(base, 10, 64)
-	o.last, _ = strconv.ParseInt(last, 10, 64)
-	o.source = source
+	fields := strings.SplitN(s, " ", 4)
+	if len(fields) < 4 {
+		return o
+	}
+	for i, n := range []*int64{&o.base, &o.start, &o.last} {
+		*n, _ = strconv.ParseInt(fields[i], 10, 64)
+	}
+	o.source = fields[3]
 	return o
 }

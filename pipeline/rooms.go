@@ -5,9 +5,9 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/maypok86/otter/v2"
@@ -68,13 +68,10 @@ func (s *Rooms) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 // only when its notices are acknowledged and its done mark is saved; what fails in between is done again from the saved state, and skipped up to its done mark.
 func (s *Rooms) Do(ctx context.Context, roomID string, tasks []stream.Task) error {
 	err := s.do(ctx, roomID, tasks)
-	if err != nil {
-		s.rooms.Invalidate(roomID)
+	if errors.Is(err, ErrStale) {
+		err = s.do(ctx, roomID, tasks) // another owner was faster, or an import: once more from what is saved
 	}
-	switch {
-	case errors.Is(err, ErrStale):
-		return s.do(ctx, roomID, tasks) // another owner was faster, or an import: once more from what is saved
-	case errors.Is(err, stream.ErrTooLarge):
+	if errors.Is(err, stream.ErrTooLarge) {
 		return s.tooLarge(ctx, roomID, tasks)
 	}
 	return err
@@ -91,14 +88,25 @@ func (s *Rooms) tooLarge(ctx context.Context, roomID string, tasks []stream.Task
 		return nil
 	}
 	rec, e := tasks[0].Record, *tasks[0].Work.(*Event)
-	if err := bury(ctx, s.DeadLetters, rec, "rooms", unreadable("notice_too_large", "what its recipients are to be told fits into no record of the notifications topic"), s.Log); err != nil {
+	if err := bury(ctx, s.DeadLetters, rec, "rooms", unreadable("notice_too_large", "what follows from it fits into no record of the topics, whose max.message.bytes `tocsin check` compares"), s.Log); err != nil {
 		return err
 	}
 	e.Silent = true
-	return s.do(ctx, roomID, []stream.Task{{Lane: roomID, Record: rec, Work: &e}})
+	err := s.do(ctx, roomID, []stream.Task{{Lane: roomID, Record: rec, Work: &e}})
+	if errors.Is(err, stream.ErrTooLarge) { // then it is the changelog's record
+		e.NotState = true
+		err = s.do(ctx, roomID, []stream.Task{{Lane: roomID, Record: rec, Work: &e}})
+	}
+	return err
 }
 
-func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) error {
+// do handles events and saves what became of the room. Unless all of it succeeds, the room in memory is dropped: it may be ahead of what is saved.
+func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) (err error) {
+	defer func() {
+		if err != nil {
+			s.rooms.Invalidate(roomID)
+		}
+	}()
 	room, err := s.room(ctx, roomID, tasks[len(tasks)-1].Record.Generation)
 	if err != nil {
 		return err
@@ -116,10 +124,27 @@ func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) erro
 			return err
 		}
 	}
+	if err := s.unchanged(ctx, room); err != nil {
+		return err
+	}
 	if err := s.Writer.Write(ctx, b.out...); err != nil {
 		return err
 	}
 	return s.save(ctx, b)
+}
+
+// unchanged is ErrStale if somebody has changed the room since it was read: better to know before its notices are written than when it is saved.
+func (s *Rooms) unchanged(ctx context.Context, room *Room) error {
+	rev, err := s.Store.RoomRev(ctx, room.ID)
+	switch {
+	case err != nil:
+		return err
+	case rev == room.rev:
+		return nil
+	case rev == 0:
+		return fmt.Errorf("room %s: %w", room.ID, ErrLost)
+	}
+	return ErrStale
 }
 
 // room is the room as of now: from the cache, if nobody else can have changed it since, else as it is saved.
@@ -238,6 +263,9 @@ func (b *batch) notify(ctx context.Context, rec *stream.Record, e *Event, positi
 	return nil
 }
 
+// maxTags bounds the profile tags of one user that are asked for: each costs an evaluation of all rules. The pushers of further ones follow the global rules.
+const maxTags = 16
+
 // evaluate is what each recipient's rules make of the event: the global ones, and those of each profile tag among the user's pushers.
 func (b *batch) evaluate(ctx context.Context, e *Event, userIDs []string) (told []Recipient, verdicts []Verdict, err error) {
 	accounts, err := b.stage.Accounts.Get(ctx, userIDs)
@@ -249,7 +277,7 @@ func (b *batch) evaluate(ctx context.Context, e *Event, userIDs []string) (told 
 		if a.Deactivated || e.Sender != "" && a.Ignores(e.Sender) {
 			continue
 		}
-		for i := range 1 + len(a.Tags) {
+		for i := range 1 + min(len(a.Tags), maxTags) {
 			r := rules.Recipient{UserID: a.UserID, DisplayName: displayName(b.room, e, a.UserID), Rules: a.Rules}
 			if i > 0 {
 				r.ProfileTag = a.Tags[i-1]
@@ -358,15 +386,4 @@ func (b *batch) notice(kind Kind, rec *stream.Record, position int64) Notice {
 func (b *batch) spread(n Notice, users []Recipient, rec *stream.Record) {
 	s := b.stage
 	b.out = append(b.out, spread(n, users, s.Topics.Notifications, s.Partitions(), stream.CarryHeaders(rec.Headers), s.Clock.Now())...)
-}
-
-// bury sends a record that can't be used to the dead letter, and says so.
-func bury(ctx context.Context, to undertaker, rec *stream.Record, stage string, why error, log *slog.Logger) error {
-	u := &Unreadable{Reason: "unreadable", Err: why}
-	if !errors.As(why, &u) {
-		return why
-	}
-	log.Warn("record can't be used: it goes to the dead letter", "stage", stage, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset,
-		"reason", u.Reason, "error", strings.ToValidUTF8(u.Err.Error(), "?"))
-	return to.Bury(ctx, rec, stream.Cause{Stage: stage, Reason: u.Reason, Detail: u.Err.Error()})
 }

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -16,88 +16,87 @@ import (
 	"tocsin/pushers"
 )
 
-// errand is one notice for one user, on the way to the user's pushers.
+// errand is one notice for one pusher of a user.
 type errand struct {
 	notice *Notice
 	user   Recipient
+	pusher pushers.Pusher // as it was when the notice came
+	field  string         // where it is saved
+	lane   string
 
-	mu      sync.Mutex
-	settled map[string]struct{} // pushers that are done with it: not told again when the lane's work is repeated
+	admitted time.Time // to the lane
+	load     *laneLoad
+	overdue  bool // others before it took too long: it is not sent now
+
+	// What an attempt came to is carried out once. If that fails, it alone is done again, not the attempt.
+	step     *pushers.Step
+	delivery pushers.Delivery
+	reported bool // the homeserver has been told that the pusher is rejected
+	finished bool
 }
 
-// isFor says whether the errand has to do with that pusher, still.
-func (e *errand) isFor(p *RegisteredPusher) bool {
-	if r := e.notice.Retry; r != nil && (r.AppID != p.AppID || r.Pushkey != p.Pushkey.Reveal()) {
-		return false
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, settled := e.settled[p.Field]
-	return !settled
-}
-
-func (e *errand) settle(p *RegisteredPusher) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.settled == nil {
-		e.settled = map[string]struct{}{}
-	}
-	e.settled[p.Field] = struct{}{}
-}
-
-// verdict is what the user's rules made of the event for that pusher: those of its profile tag, else the global ones.
-func (e *errand) verdict(p *RegisteredPusher) *Verdict {
+// verdict is what the user's rules made of the event for the pusher: those of its profile tag, else the global ones.
+func (e *errand) verdict() *Verdict {
 	i := e.user.Verdict
-	if t, ok := e.user.Tags[p.ProfileTag]; ok {
+	if t, ok := e.user.Tags[e.pusher.ProfileTag]; ok {
 		i = t
 	}
 	return &e.notice.Verdicts[i]
 }
 
-// line tells one pusher of the user's errands, one request after another, until there is no more or the pusher is gone.
-func (s *Users) line(ctx context.Context, a *Account, p *RegisteredPusher, tasks []stream.Task) error {
-	for _, t := range tasks {
-		e := t.Work.(*errand)
-		if !e.isFor(p) || !e.verdict(p).Notify {
-			continue
-		}
-		step, err := s.send(ctx, a, p, e, t.Record)
-		if err != nil {
+// send tells the pusher, once, and carries out what follows.
+func (s *Users) send(ctx context.Context, e *errand, rec *stream.Record) error {
+	accounts, err := s.Accounts.Get(ctx, []string{e.user.ID})
+	if err != nil {
+		return err
+	}
+	a := accounts[0]
+	p := a.saved(e.field)
+	if p == nil && e.step == nil {
+		s.logStep(ctx, e, 0, pushers.Step{Action: pushers.Forget, Reason: "pusher_gone"})
+		return nil
+	}
+	if e.step == nil {
+		e.pusher = p.Pusher
+		if err := s.attempt(ctx, a, e); err != nil {
 			return err
 		}
-		e.settle(p)
-		if step.Action == pushers.Remove {
-			return nil
-		}
 	}
+	if err := s.carryOut(ctx, e, p, rec); err != nil {
+		return err
+	}
+	s.logStep(ctx, e, e.delivery.Notification.Counts.Unread, *e.step)
 	return nil
 }
 
-// send tells one pusher of one errand, once.
-func (s *Users) send(ctx context.Context, a *Account, p *RegisteredPusher, e *errand, rec *stream.Record) (pushers.Step, error) {
+// attempt sends the errand's notification with the counts of now, unless nobody waits for it any more, and notes what follows.
+func (s *Users) attempt(ctx context.Context, a *Account, e *errand) error {
 	rooms, err := s.unread(ctx, a.UserID)
 	if err != nil {
-		return pushers.Step{}, err
+		return err
 	}
 	n, here := e.notice, rooms[e.notice.RoomID]
-	counts := Badge(rooms, s.Badge.Count)
-	if reason := dropped(n, a, &here, s.PushFrom); reason != "" {
-		step := pushers.Step{Action: pushers.Forget, Reason: reason}
-		s.logStep(ctx, e, &p.Pusher, counts.Unread, step)
-		return step, nil
-	}
-	d := pushers.Delivery{
-		ID: deliveryID(n, a.UserID, &p.Pusher), UserID: a.UserID, Notification: Compose(n, a.UserID, e.verdict(p), p.Pusher, counts), Since: n.since(), Expires: s.Expiry.of(n),
+	e.delivery = pushers.Delivery{
+		ID: deliveryID(n, a.UserID, &e.pusher), UserID: a.UserID, Notification: Compose(n, a.UserID, e.verdict(), e.pusher, Badge(rooms, s.Badge.Count)),
+		Since: n.since(), Expires: s.Expiry.of(n),
 	}
 	if r := n.Retry; r != nil {
-		d.Attempt, d.FirstFailure = r.Attempts, time.UnixMilli(r.FirstFailure)
+		e.delivery.Attempt = r.Attempts
+		if r.Attempts > 0 {
+			e.delivery.FirstFailure = time.UnixMilli(r.FirstFailure)
+		}
 	}
-	step := s.Delivery.Deliver(ctx, d)
-	if err := s.carryOut(ctx, step, d, p, e, rec); err != nil {
-		return step, err
+	var step pushers.Step
+	switch reason := dropped(n, a, &here, s.PushFrom); {
+	case reason != "":
+		step = pushers.Step{Action: pushers.Forget, Reason: reason}
+	case e.overdue:
+		step = pushers.Step{Action: pushers.Again, Detail: "pusher_slow", Unsent: true}
+	default:
+		step = s.Delivery.Deliver(ctx, e.delivery)
 	}
-	s.logStep(ctx, e, &p.Pusher, counts.Unread, step)
-	return step, nil
+	e.step = &step
+	return nil
 }
 
 // unread is what the user has unread in all rooms, as saved now.
@@ -116,40 +115,51 @@ func (s *Users) unread(ctx context.Context, userID string) (map[string]Unread, e
 }
 
 // carryOut does what follows an attempt. When it returns nil, the delivery is settled here, or durable elsewhere.
-func (s *Users) carryOut(ctx context.Context, step pushers.Step, d pushers.Delivery, p *RegisteredPusher, e *errand, rec *stream.Record) error {
-	switch step.Action {
+func (s *Users) carryOut(ctx context.Context, e *errand, p *RegisteredPusher, rec *stream.Record) error {
+	switch e.step.Action {
 	case pushers.Again:
-		err := s.Writer.Write(ctx, stream.Message{
-			Topic: s.Topics.Retry(s.Tiers[step.Tier]), Partition: stream.AnyPartition, Key: []byte(d.UserID), Value: s.again(d, p, e), Headers: stream.CarryHeaders(rec.Headers), Time: s.Clock.Now(),
-		})
+		err := s.Writer.Write(ctx, s.retry(e, *e.step, rec))
 		if errors.Is(err, stream.ErrTooLarge) { // the retry topic takes less than it should: it can't wait there
-			return s.giveUp(ctx, pushers.Step{Reason: "exhausted", Detail: "too large for the retry topic: " + step.Detail}, d, p, e, rec)
+			return s.giveUp(ctx, e, pushers.Step{Reason: "exhausted", Detail: "too large for the retry topic: " + e.step.Detail}, rec)
 		}
 		return err
 	case pushers.Bury:
-		return s.giveUp(ctx, step, d, p, e, rec)
+		return s.giveUp(ctx, e, *e.step, rec)
 	case pushers.Remove:
-		return s.remove(ctx, d.UserID, p, step.Reason)
+		return s.remove(ctx, e, p)
 	}
 	return nil
 }
 
-// giveUp writes a delivery to the dead letter, as what it came from.
-func (s *Users) giveUp(ctx context.Context, step pushers.Step, d pushers.Delivery, p *RegisteredPusher, e *errand, rec *stream.Record) error {
-	o := e.notice.Origin
-	dead := &stream.Record{Topic: o.Topic, Partition: o.Partition, Offset: o.Offset, Key: []byte(d.UserID), Value: s.again(d, p, e), Headers: rec.Headers, Time: d.Since}
-	return s.DeadLetters.Bury(ctx, dead, stream.Cause{Stage: "users", Reason: step.Reason, Detail: step.Detail, Attempts: d.Attempt + 1})
+// retry is the record that lets an errand come back from a retry topic.
+func (s *Users) retry(e *errand, step pushers.Step, rec *stream.Record) stream.Message {
+	return stream.Message{
+		Topic: s.Topics.Retry(s.Tiers[step.Tier]), Partition: stream.AnyPartition, Key: []byte(e.user.ID), Value: s.again(e, step), Headers: stream.CarryHeaders(rec.Headers), Time: s.Clock.Now(),
+	}
 }
 
-// again is the notice of one delivery that has failed: what a retry topic holds, and the dead letter.
-func (s *Users) again(d pushers.Delivery, p *RegisteredPusher, e *errand) []byte {
+// giveUp writes a delivery to the dead letter, as what it came from.
+func (s *Users) giveUp(ctx context.Context, e *errand, step pushers.Step, rec *stream.Record) error {
+	o := e.notice.Origin
+	dead := &stream.Record{Topic: o.Topic, Partition: o.Partition, Offset: o.Offset, Key: []byte(e.user.ID), Value: s.again(e, step), Headers: rec.Headers, Time: e.notice.since()}
+	return s.DeadLetters.Bury(ctx, dead, stream.Cause{Stage: "users", Reason: step.Reason, Detail: step.Detail, Attempts: e.delivery.Attempt + 1})
+}
+
+// again is the notice of one delivery: what a retry topic holds, and the dead letter.
+func (s *Users) again(e *errand, step pushers.Step) []byte {
 	n := *e.notice
-	n.Kind, n.Verdicts, n.Users = KindRetry, []Verdict{*e.verdict(p)}, []Recipient{{ID: d.UserID}}
-	first := d.FirstFailure
-	if first.IsZero() {
-		first = s.Clock.Now()
+	n.Kind, n.Verdicts, n.Users = KindRetry, []Verdict{*e.verdict()}, []Recipient{{ID: e.user.ID}}
+	attempt := Attempt{DeliveryID: deliveryID(e.notice, e.user.ID, &e.pusher), AppID: e.pusher.AppID, Pushkey: e.pusher.Pushkey.Reveal()}
+	if before := e.notice.Retry; before != nil {
+		attempt.Attempts, attempt.FirstFailure = before.Attempts, before.FirstFailure
 	}
-	n.Retry = &Attempt{DeliveryID: d.ID, AppID: p.AppID, Pushkey: p.Pushkey.Reveal(), Attempts: d.Attempt + 1, FirstFailure: first.UnixMilli()}
+	if !step.Unsent {
+		if attempt.Attempts == 0 {
+			attempt.FirstFailure = s.Clock.Now().UnixMilli()
+		}
+		attempt.Attempts++
+	}
+	n.Retry = &attempt
 	return n.encode()
 }
 
@@ -162,30 +172,54 @@ type feedback struct {
 	At      int64  `json:"at"` // ms since 1970
 }
 
-// remove tells the homeserver that a pusher is dead, and then stops pushing to it. One that was set again meanwhile stays.
-func (s *Users) remove(ctx context.Context, userID string, p *RegisteredPusher, reason string) error {
-	now := s.Clock.Now()
-	value, err := json.Marshal(feedback{userID, p.AppID, p.Pushkey.Reveal(), reason, now.UnixMilli()})
+// errPusherChanged says that a rejected pusher was set anew meanwhile: the rejection was of the old one.
+var errPusherChanged = errors.New("the pusher was set again while it was being rejected: it is told again")
+
+// remove tells the homeserver that a pusher is dead, and then stops pushing to it. One that was set again meanwhile stays, and is told again.
+func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) error {
+	if p == nil {
+		return nil // removed by another errand, or by the user
+	}
+	saved, err := s.Store.Accounts(ctx, []string{e.user.ID})
 	if err != nil {
-		return fmt.Errorf("feedback record: %w", err)
-	}
-	if err := s.Writer.Write(ctx, stream.Message{Topic: s.Topics.Feedback, Partition: stream.AnyPartition, Key: []byte(userID), Value: value, Time: now}); err != nil {
 		return err
 	}
-	if _, err := s.Store.RemoveField(ctx, userID, p.Field, p.Version); err != nil {
+	if now, ok := saved[0][p.Field]; !ok || now.Version != p.Version {
+		s.Accounts.Drop(e.user.ID)
+		if e.reported || !ok {
+			return nil
+		}
+		e.step = nil
+		return errPusherChanged
+	}
+	if !e.reported {
+		now := s.Clock.Now()
+		value, err := json.Marshal(feedback{e.user.ID, p.AppID, p.Pushkey.Reveal(), e.step.Reason, now.UnixMilli()})
+		if err != nil {
+			return fmt.Errorf("feedback record: %w", err)
+		}
+		if err := s.Writer.Write(ctx, stream.Message{Topic: s.Topics.Feedback, Partition: stream.AnyPartition, Key: []byte(e.user.ID), Value: value, Time: now}); err != nil {
+			return err
+		}
+		e.reported = true
+	}
+	if _, err := s.Store.RemoveField(ctx, e.user.ID, p.Field, p.Version); err != nil {
 		return err
 	}
-	s.Accounts.Drop(userID)
+	s.Accounts.Drop(e.user.ID)
 	return nil
 }
 
-// logStep is the line that says what became of one (event, pusher).
-func (s *Users) logStep(ctx context.Context, e *errand, p *pushers.Pusher, unread int, step pushers.Step) {
-	rule, attempt := e.notice.Verdicts[e.user.Verdict].Rule, 1
+// logStep is the line that says what became of one (event, pusher). A user's own rules are named after what they match, so their ids are for debugging only.
+func (s *Users) logStep(ctx context.Context, e *errand, unread int, step pushers.Step) {
+	rule, attempt := e.verdict().Rule, 1
+	if !strings.HasPrefix(rule, ".") && !s.Log.Enabled(ctx, slog.LevelDebug) {
+		rule = "own"
+	}
 	if e.notice.Retry != nil {
 		attempt += e.notice.Retry.Attempts
 	}
 	s.Log.LogAttrs(ctx, slog.LevelInfo, "push settled", slog.String("event_id", e.notice.Event.ID), slog.String("room_id", e.notice.RoomID), slog.String("user_id", e.user.ID),
-		slog.String("app_id", p.AppID), slog.Any("pushkey", p.Pushkey), slog.String("rule", rule), slog.Int("unread", unread), slog.String("action", step.Action.String()),
+		slog.String("app_id", e.pusher.AppID), slog.Any("pushkey", e.pusher.Pushkey), slog.String("rule", rule), slog.Int("unread", unread), slog.String("action", step.Action.String()),
 		slog.String("reason", step.Reason), slog.String("detail", step.Detail), slog.Int("attempt", attempt))
 }

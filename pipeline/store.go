@@ -6,10 +6,15 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"tocsin/pipeline/stream"
 )
 
 // ErrStale says that somebody else has changed what was to be saved: read it again, and do again what is still missing.
 var ErrStale = errors.New("changed by another owner")
+
+// ErrLost says that Redis no longer has what it had: nothing can be done but stop and say so.
+var ErrLost = errors.New("Redis has lost what was saved")
 
 // Version orders the writes to one field of an account: a later record of its partition wins, whoever writes it, in whatever order. A topic made anew counts
 // up the epoch; a record of another partition is newer (the topic was drained and repartitioned).
@@ -69,11 +74,10 @@ type AccountStore interface {
 	Accounts(ctx context.Context, userIDs []string) ([]map[string]VersionedValue, error)
 	// RemoveField removes a field of a user if its version is still this one.
 	RemoveField(ctx context.Context, userID, field string, version Version) (removed bool, err error)
-	// AccountsApplied is the offset below which each partition of the account topic has been applied, by "epoch"-less partition number.
-	AccountsApplied(ctx context.Context) (map[int]int64, error)
-	// SetAccountsApplied raises that offset of a partition; it never lowers it within an epoch (incarnation of the topic; 0: the
-	// one that is saved).
-	SetAccountsApplied(ctx context.Context, epoch int64, partition int, offset int64) error
+	// AccountsApplied is the mark below which each partition of the account topic has been applied.
+	AccountsApplied(ctx context.Context) (map[int]stream.Mark, error)
+	// SetAccountsApplied raises that mark of a partition. Within an incarnation its offset never falls; a newer one begins anew, an older one is ignored.
+	SetAccountsApplied(ctx context.Context, partition int, mark stream.Mark) error
 }
 
 // VersionedValue is a field's value and where it came from.

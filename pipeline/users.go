@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"tocsin/clock"
@@ -20,7 +19,8 @@ type deliverer interface {
 	Deliver(ctx context.Context, d pushers.Delivery) pushers.Step
 }
 
-// Users is the users stage. Counts are sets and commute, so they are taken in bulk as records come; what is to be sent waits in its user's lane, in order.
+// Users is the users stage. Counts are sets and commute, so they are taken in bulk as records come; what is to be sent waits in the lane of its (user, pusher), in order, and no lane waits for
+// another.
 type Users struct {
 	Counts      CountStore
 	Store       AccountStore
@@ -37,22 +37,23 @@ type Users struct {
 	PushFrom    time.Time // what is older is counted, not pushed
 	Clock       clock.Clock
 	Log         *slog.Logger
+
+	backlog backlog
 }
 
-// Take implements [stream.Handler]: it counts all users of the records at hand at once, and leaves to the lanes what is to be sent.
+// maxPushers bounds the pushers of one user that are told of an event, so that nobody takes the room of all.
+const maxPushers = 32
+
+// Take implements [stream.Handler]: it counts all users of the records at hand at once, and leaves to the lanes what is to be sent. Whatever is written is written last: what fails before is done
+// again as a whole.
 func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task, error) {
-	notices, records, err := s.decode(ctx, batch)
+	notices, records, bad, err := s.decode(batch)
 	if err != nil {
 		return nil, err
 	}
-	var strays []stream.Message
+	var out []stream.Message
 	for i, n := range notices {
-		strays = append(strays, s.strays(n, records[i])...)
-	}
-	if len(strays) > 0 {
-		if err := s.Writer.Write(ctx, strays...); err != nil {
-			return nil, err
-		}
+		out = append(out, s.strays(n, records[i])...)
 	}
 	accounts, err := s.accounts(ctx, notices)
 	if err != nil {
@@ -63,31 +64,70 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 	}
 	var tasks []stream.Task
 	for i, n := range notices {
-		if n.Kind != KindNotify && n.Kind != KindRetry {
+		if n.Kind != KindNotify && n.Kind != KindRetry || n.since().Before(s.PushFrom) {
 			continue
 		}
 		for _, u := range n.Users {
-			if len(accounts[u.ID].Pushers) > 0 {
-				tasks = append(tasks, stream.Task{Lane: u.ID, Record: records[i], Work: &errand{notice: n, user: u}})
-			}
+			t, diverted := s.tasks(ctx, n, u, accounts[u.ID], records[i])
+			tasks, out = append(tasks, t...), append(out, diverted...)
 		}
+	}
+	if len(out) > 0 {
+		if err := s.Writer.Write(ctx, out...); err != nil {
+			s.backlog.forget(tasks)
+			return nil, err
+		}
+	}
+	if err := bad.bury(ctx, s.DeadLetters, "users", s.Log); err != nil {
+		s.backlog.forget(tasks)
+		return nil, err
 	}
 	return tasks, nil
 }
 
-// decode reads the notices; a record that nobody can read goes to the dead letter.
-func (s *Users) decode(ctx context.Context, batch []*stream.Record) (notices []*Notice, records []*stream.Record, err error) {
-	for _, rec := range batch {
-		n, err := decodeNotice(rec)
-		if err == nil {
-			notices, records = append(notices, n), append(records, rec)
+// tasks are what a notice means for the pushers of one user; for those whose lane is too slow it comes back from the first retry tier.
+func (s *Users) tasks(ctx context.Context, n *Notice, u Recipient, a *Account, rec *stream.Record) (tasks []stream.Task, diverted []stream.Message) {
+	told := a.Pushers
+	if r := n.Retry; r != nil {
+		p := a.Pusher(r.AppID, r.Pushkey)
+		if p == nil {
+			gone := &errand{notice: n, user: u, pusher: pushers.Pusher{AppID: r.AppID, Pushkey: pushers.NewPushkey(r.Pushkey)}}
+			s.logStep(ctx, gone, 0, pushers.Step{Action: pushers.Forget, Reason: "pusher_gone"})
+			return nil, nil
+		}
+		told = []RegisteredPusher{*p}
+	}
+	for i := range told[:min(len(told), maxPushers)] {
+		e := &errand{notice: n, user: u, pusher: told[i].Pusher, field: told[i].Field}
+		if !e.verdict().Notify {
 			continue
 		}
-		if err := bury(ctx, s.DeadLetters, rec, "users", err, s.Log); err != nil {
-			return nil, nil, err
+		e.lane = u.ID + " " + e.pusher.AppID + " " + e.pusher.Pushkey.Hash()
+		if !s.backlog.admit(rec.Generation, e) {
+			step := pushers.Step{Action: pushers.Again, Detail: "pusher_slow", Unsent: true}
+			s.logStep(ctx, e, 0, step)
+			diverted = append(diverted, s.retry(e, step, rec))
+			continue
+		}
+		tasks = append(tasks, stream.Task{Lane: e.lane, Record: rec, Work: e})
+	}
+	return tasks, diverted
+}
+
+// decode reads the notices.
+func (s *Users) decode(batch []*stream.Record) (notices []*Notice, records []*stream.Record, bad unreadables, err error) {
+	for _, rec := range batch {
+		n, err := decodeNotice(rec)
+		switch {
+		case errors.Is(err, stream.ErrStop):
+			return nil, nil, nil, err
+		case err != nil:
+			bad.add(rec, err)
+		default:
+			notices, records = append(notices, n), append(records, rec)
 		}
 	}
-	return notices, records, nil
+	return notices, records, bad, nil
 }
 
 // strays takes out the users who belong to another partition (the topic has more now than when this was written) and returns the records that send them on: a user must never have two lanes.
@@ -199,27 +239,20 @@ func counting(n *Notice, u Recipient, a *Account) func(*Unread) {
 	return nil
 }
 
-// Do implements [stream.Handler]: the waiting errands of one user. Each pusher hears of them in order; pushers don't wait for one another.
-func (s *Users) Do(ctx context.Context, userID string, tasks []stream.Task) error {
-	accounts, err := s.Accounts.Get(ctx, []string{userID})
-	if err != nil {
-		return err
-	}
-	account := accounts[0]
-	var lines sync.WaitGroup
-	errs := make([]error, len(account.Pushers))
-	for i := range account.Pushers {
-		lines.Go(func() { errs[i] = s.line(ctx, account, &account.Pushers[i], tasks) })
-	}
-	lines.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
+// Do implements [stream.Handler]: the waiting errands of one user's pusher.
+func (s *Users) Do(ctx context.Context, lane string, tasks []stream.Task) error {
 	for _, t := range tasks {
 		e := t.Work.(*errand)
-		if r := e.notice.Retry; r != nil && account.Pusher(r.AppID, r.Pushkey) == nil {
-			s.logStep(ctx, e, &pushers.Pusher{AppID: r.AppID, Pushkey: pushers.NewPushkey(r.Pushkey)}, 0, pushers.Step{Action: pushers.Forget, Reason: "pusher_gone"})
+		if e.finished {
+			continue
 		}
+		began := s.backlog.begin(e)
+		err := s.send(ctx, e, t.Record)
+		s.backlog.end(e, began, err == nil)
+		if err != nil {
+			return err
+		}
+		e.finished = true
 	}
 	return nil
 }

@@ -97,6 +97,9 @@ func New(cfg *config.Config, opts Options) (*Worker, error) {
 	if cfg.Homeserver.ServerName == "" {
 		return nil, errors.New("homeserver.server_name: is needed: whose users are notified?")
 	}
+	if drain, request := cfg.Kafka.DrainTimeout, cfg.Delivery.Timeout; drain <= request {
+		return nil, fmt.Errorf("kafka.drain_timeout: %v must be longer than delivery.timeout (%v), or a worker that stops cuts off requests and sends them twice", drain, request)
+	}
 	w := &Worker{cfg: cfg, opts: opts, log: opts.Log, clock: opts.Clock}
 	if w.log == nil {
 		w.log = slog.Default()
@@ -156,6 +159,7 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.serveHealth(ctx) })
 	g.Go(func() error { return w.watchPartitions(ctx) })
+	g.Go(func() error { return w.watchRedis(ctx, meta) })
 	g.Go(func() error { return w.startStages(g, ctx, hard, p) })
 	err = g.Wait()
 	switch {
@@ -201,11 +205,11 @@ func (w *Worker) isFirstStart(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
-	for partition, offset := range committed {
-		if offset > 0 {
+	for partition, mark := range committed {
+		if mark.Offset > 0 {
 			return fmt.Errorf("redis holds nothing of this deployment under redis.key_prefix %q, but group %s has read partition %d of %s up to %d: Redis was emptied, or it is the wrong one. "+
 				"Restore its data; or set another kafka.group_prefix to read everything again that Kafka still has (nothing older than that start is pushed)",
-				w.cfg.Redis.KeyPrefix, group, partition, w.cfg.Topics.Events, offset)
+				w.cfg.Redis.KeyPrefix, group, partition, w.cfg.Topics.Events, mark.Offset)
 		}
 	}
 	return nil
@@ -263,7 +267,14 @@ func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, accounts
 	w.mu.Unlock()
 	g.Go(func() error { tail.Run(ctx); return nil })
 	g.Go(func() error { return prune(ctx, accounts) })
-	return pipeline.AccountsReady(ctx, w.store, bounds, w.log)
+	gate := pipeline.AccountsGate{
+		Store: w.store, Log: w.log,
+		Bounds: func(ctx context.Context) (map[int]stream.Bounds, error) { return w.cluster.Bounds(ctx, topic) },
+		Committed: func(ctx context.Context) (map[int]stream.Mark, error) {
+			return w.cluster.Committed(ctx, w.group(StageAccounts), topic)
+		},
+	}
+	return gate.Wait(ctx, bounds)
 }
 
 // prune keeps the cache's notes small.
@@ -298,6 +309,24 @@ func (w *Worker) watchPartitions(ctx context.Context) error {
 		if before := w.partitions.Swap(now); before != now {
 			w.log.Error("the notifications topic has another number of partitions: until all workers know, a user may have two lanes; drain before repartitioning",
 				"topic", w.cfg.Topics.Notifications, "before", before, "now", now)
+		}
+	}
+}
+
+// watchRedis stops the worker when Redis has lost its contents: going on would be quiet, and wrong.
+func (w *Worker) watchRedis(ctx context.Context, before pipeline.Meta) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now, known, err := w.store.Meta(ctx)
+		if err == nil && (!known || now.Epoch != before.Epoch) {
+			return fmt.Errorf("redis: %w: everything under redis.key_prefix %q is gone or another's. Restore its data; or set another kafka.group_prefix to read everything again "+
+				"that Kafka still has", pipeline.ErrLost, w.cfg.Redis.KeyPrefix)
 		}
 	}
 }

@@ -20,7 +20,7 @@ func (w *Worker) accountsConsumer(p parts) stream.ConsumerConfig {
 		// What Redis does not have is read again, whatever the group has committed: Redis may have been emptied.
 		Start: func(ctx context.Context, _ string, partition int, committed int64) (int64, error) {
 			applied, err := w.store.AccountsApplied(ctx)
-			return min(committed, applied[partition]), err
+			return min(committed, applied[partition].Offset), err
 		},
 	}
 }
@@ -39,7 +39,7 @@ func (w *Worker) usersConsumer(p parts) stream.ConsumerConfig {
 		Topics: w.cfg.Topics, Tiers: delivery.Tiers, Partitions: w.notificationPartitions, Badge: w.cfg.Badge, MaxUnread: w.cfg.Pipeline.MaxUnread,
 		Expiry: pipeline.Expiry{Call: w.cfg.Delivery.Expiry.Call, Message: w.cfg.Delivery.Expiry.Message}, PushFrom: w.cfg.Delivery.PushFrom.Time(p.meta.FirstStart), Clock: w.clock, Log: w.log,
 	}
-	return stream.ConsumerConfig{Group: w.group(StageUsers), Topic: w.cfg.Topics.Notifications, Workers: w.cfg.Pipeline.UserWorkers, Handler: s}
+	return stream.ConsumerConfig{Group: w.group(StageUsers), Topic: w.cfg.Topics.Notifications, Workers: w.cfg.Pipeline.UserWorkers, Batch: 1, Handler: s}
 }
 
 func (w *Worker) retryConsumer(p parts, delay time.Duration) stream.ConsumerConfig {

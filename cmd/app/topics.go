@@ -47,15 +47,17 @@ func topicSpecs(cfg *config.Config, opts TopicOptions) []stream.TopicSpec {
 	spec := func(name string, settings map[string]string) stream.TopicSpec {
 		return stream.TopicSpec{Name: name, Partitions: opts.Partitions, Replication: opts.Replication, Config: settings}
 	}
-	compacted := map[string]string{"cleanup.policy": "compact", "delete.retention.ms": days(30), "max.message.bytes": strconv.Itoa(eventsBytes)}
+	compacted := func(bytes int) map[string]string {
+		return map[string]string{"cleanup.policy": "compact", "delete.retention.ms": days(30), "max.message.bytes": strconv.Itoa(bytes)}
+	}
 	kept := func(d, bytes int) map[string]string {
 		return map[string]string{"cleanup.policy": "delete", "retention.ms": days(d), "max.message.bytes": strconv.Itoa(bytes)}
 	}
 	specs := []stream.TopicSpec{
 		spec(t.Events, kept(7, eventsBytes)),
-		spec(t.Account, compacted),
+		spec(t.Account, compacted(eventsBytes)),
 		spec(t.Notifications, kept(7, notificationsBytes)),
-		spec(t.RoomState, compacted),
+		spec(t.RoomState, compacted(notificationsBytes)),
 		spec(t.DeadLetter, kept(14, deadLetterBytes)),
 		spec(t.Feedback, kept(30, eventsBytes)),
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tocsin/pipeline"
+	"tocsin/pipeline/stream"
 )
 
 // errUnreadable says that Redis holds what we did not write. A ruleset or pusher that can't be read must not be taken for none.
@@ -64,30 +65,30 @@ func (s *Store) RemoveField(ctx context.Context, userID, field string, version p
 	return n == 1, s.fail(ctx, "remove from an account", err)
 }
 
-// AccountsApplied reads the offset below which each partition of the account topic has been applied.
-func (s *Store) AccountsApplied(ctx context.Context) (map[int]int64, error) {
+// AccountsApplied reads the mark below which each partition of the account topic has been applied.
+func (s *Store) AccountsApplied(ctx context.Context) (map[int]stream.Mark, error) {
 	const op = "read how far accounts are applied"
 	answers, err := s.ask(ctx, op, 1, func(pipe redis.Pipeliner, _ int) { pipe.HGetAll(ctx, s.keys.accountsApplied()) })
 	if err != nil {
 		return nil, err
 	}
-	applied := map[int]int64{}
+	applied := map[int]stream.Mark{}
 	for partition, saved := range answers[0].(*redis.MapStringStringCmd).Val() {
-		_, offset, _ := strings.Cut(saved, " ")
+		epoch, offset, _ := strings.Cut(saved, " ")
 		p, err1 := strconv.Atoi(partition)
-		o, err2 := strconv.ParseInt(offset, 10, 64)
-		if err1 != nil || err2 != nil {
+		e, err2 := strconv.ParseInt(epoch, 10, 64)
+		o, err3 := strconv.ParseInt(offset, 10, 64)
+		if err1 != nil || err2 != nil || err3 != nil {
 			return nil, s.fail(ctx, op, errUnreadable)
 		}
-		applied[p] = o
+		applied[p] = stream.Mark{Incarnation: e, Offset: o}
 	}
 	return applied, nil
 }
 
-// SetAccountsApplied raises that offset of a partition. Within an epoch it never falls; a newer epoch begins anew, an older one is ignored, 0 is the
-// one that is saved.
-func (s *Store) SetAccountsApplied(ctx context.Context, epoch int64, partition int, offset int64) error {
-	_, err := s.runOne(ctx, "save how far accounts are applied", raiseAppliedScript, []string{s.keys.accountsApplied()}, partition, epoch, offset)
+// SetAccountsApplied raises that mark of a partition. Within an incarnation its offset never falls; a newer one begins anew, an older one is ignored.
+func (s *Store) SetAccountsApplied(ctx context.Context, partition int, mark stream.Mark) error {
+	_, err := s.runOne(ctx, "save how far accounts are applied", raiseAppliedScript, []string{s.keys.accountsApplied()}, partition, mark.Incarnation, mark.Offset)
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tocsin/pipeline"
+	"tocsin/pipeline/stream"
 )
 
 // everyByte is a text that no format likes: all bytes, spaces, line ends, zero, invalid UTF-8.
@@ -247,32 +248,29 @@ func TestAccountsApplied(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, cfg Config) {
 		s, ctx := open(t, cfg), t.Context()
+		type marks = map[int]stream.Mark
+		const far = int64(1 << 52)
 		for i, step := range []struct {
 			epoch     int64
 			partition int
 			offset    int64
-			want      map[int]int64
+			want      marks
 		}{
-			{1, 0, 0, map[int]int64{0: 0}},
-			{1, 0, 10, map[int]int64{0: 10}},
-			{1, 11, 1 << 52, map[int]int64{0: 10, 11: 1 << 52}},
-			{1, 0, 9, map[int]int64{0: 10, 11: 1 << 52}}, // never lowered
-			{2, 0, 2, map[int]int64{0: 2, 11: 1 << 52}},  // a new incarnation of the topic
-			{1, 0, 99, map[int]int64{0: 2, 11: 1 << 52}}, // somebody still reads the old one
-			{0, 0, 1, map[int]int64{0: 2, 11: 1 << 52}},  // the one that is saved
-			{0, 0, 4, map[int]int64{0: 4, 11: 1 << 52}},
-			{1, 0, 99, map[int]int64{0: 4, 11: 1 << 52}},
-			{0, 12, 3, map[int]int64{0: 4, 11: 1 << 52, 12: 3}}, // none is saved
-			{1_800_000_000_000, 12, 1, map[int]int64{0: 4, 11: 1 << 52, 12: 1}},
-			{0, 12, 2, map[int]int64{0: 4, 11: 1 << 52, 12: 2}},
-			{1_799_999_999_999, 12, 9, map[int]int64{0: 4, 11: 1 << 52, 12: 2}},
+			{1, 0, 0, marks{0: {Incarnation: 1, Offset: 0}}},
+			{1, 0, 10, marks{0: {Incarnation: 1, Offset: 10}}},
+			{1, 11, far, marks{0: {Incarnation: 1, Offset: 10}, 11: {Incarnation: 1, Offset: far}}},
+			{1, 0, 9, marks{0: {Incarnation: 1, Offset: 10}, 11: {Incarnation: 1, Offset: far}}}, // never lowered
+			{2, 0, 2, marks{0: {Incarnation: 2, Offset: 2}, 11: {Incarnation: 1, Offset: far}}},  // a new incarnation of the topic
+			{1, 0, 99, marks{0: {Incarnation: 2, Offset: 2}, 11: {Incarnation: 1, Offset: far}}}, // somebody still reads the old one
+			{1_800_000_000_000, 11, 1, marks{0: {Incarnation: 2, Offset: 2}, 11: {Incarnation: 1_800_000_000_000, Offset: 1}}},
+			{1_799_999_999_999, 11, 9, marks{0: {Incarnation: 2, Offset: 2}, 11: {Incarnation: 1_800_000_000_000, Offset: 1}}},
 		} {
 			if i == 0 {
 				if got, err := s.AccountsApplied(ctx); err != nil || len(got) != 0 {
 					t.Fatalf("at first: %v, %v", got, err)
 				}
 			}
-			if err := s.SetAccountsApplied(ctx, step.epoch, step.partition, step.offset); err != nil {
+			if err := s.SetAccountsApplied(ctx, step.partition, stream.Mark{Incarnation: step.epoch, Offset: step.offset}); err != nil {
 				t.Fatal(err)
 			}
 			got, err := s.AccountsApplied(ctx)

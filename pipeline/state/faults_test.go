@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tocsin/pipeline"
+	"tocsin/pipeline/stream"
 )
 
 // proxy stands between a store and its server.
@@ -300,7 +301,7 @@ func everyCall(s *Store) map[string]func(ctx context.Context) error {
 			return err
 		},
 		"AccountsApplied":    func(ctx context.Context) error { _, err := s.AccountsApplied(ctx); return err },
-		"SetAccountsApplied": func(ctx context.Context) error { return s.SetAccountsApplied(ctx, 0, 0, 0) },
+		"SetAccountsApplied": func(ctx context.Context) error { return s.SetAccountsApplied(ctx, 0, stream.Mark{}) },
 		"LoadRoom":           func(ctx context.Context) error { _, err := s.LoadRoom(ctx, room); return err },
 		"RoomRev":            func(ctx context.Context) error { _, err := s.RoomRev(ctx, room); return err },
 		"SaveRoom": func(ctx context.Context) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tocsin/pipeline"
+	"tocsin/pipeline/stream"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -28,7 +29,7 @@ func TestKeys(t *testing.T) {
 		if _, err := s.Start(ctx, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetAccountsApplied(ctx, 0, 1, 2); err != nil {
+		if err := s.SetAccountsApplied(ctx, 1, stream.Mark{Offset: 2}); err != nil {
 			t.Fatal(err)
 		}
 		user := "@alice:example.org"

@@ -66,7 +66,7 @@ func Defaults() Config {
 		GroupPrefix:       "tocsin",
 		SessionTimeout:    30 * time.Second,
 		HeartbeatInterval: time.Second,
-		DrainTimeout:      10 * time.Second,
+		DrainTimeout:      15 * time.Second,
 		CommitInterval:    time.Second,
 		FetchWait:         500 * time.Millisecond,
 		FetchBytes:        1 << 20,

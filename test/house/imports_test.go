@@ -23,7 +23,7 @@ var table = map[string][]string{
 	"delivery":         {"pushers", "clock"},
 	"pipeline/stream":  {"clock", "credential"},
 	"pipeline":         {"rules", "pushers", "clock", "pipeline/stream"},
-	"pipeline/state":   {"pipeline", "credential"},
+	"pipeline/state":   {"pipeline", "pipeline/stream", "credential"},
 	"config":           {"credential", "pipeline", "pipeline/stream", "pipeline/state", "delivery", "rules", "pushers/gateway"},
 	"cmd/app":          {"config", "clock", "credential", "pipeline", "pipeline/stream", "pipeline/state", "delivery", "pushers", "pushers/gateway", "rules"},
 	"cmd/tocsin":       {"cmd/app", "config", "rules"},
