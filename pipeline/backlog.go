@@ -12,8 +12,8 @@ import (
 // A record is done only when all its errands are, and a partition takes a bounded number of records at once. So the errands that wait for one slow pusher would in the end hold up everybody
 // in its partition. They are bounded instead: what would have to wait too long goes to the first retry tier and waits there.
 const (
-	maxWaiting = 100             // errands that one lane holds
-	tooSlow    = 2 * time.Second // what an attempt may take before others stop waiting for it
+	tooSlow  = 2 * time.Second // what an attempt may take before newcomers go elsewhere
+	patience = 5 * time.Second // what the attempts before it may take together; a pusher in good health takes milliseconds for each
 )
 
 // backlog counts the errands in the lanes of pushers. The zero value is empty. It is safe for concurrent use.
@@ -24,10 +24,10 @@ type backlog struct {
 
 // laneLoad is what waits in one lane.
 type laneLoad struct {
-	generation int64     // of the records that wait: those of an earlier one were dropped with their partition
-	waiting    int       // admitted, not ended
-	since      time.Time // when the attempt under way began; zero if there is none
-	slowEnd    time.Time // when the last attempt ended that was too slow
+	generation int64         // of the records that wait: those of an earlier one were dropped with their partition
+	waiting    int           // admitted, not ended
+	since      time.Time     // when the attempt under way began; zero if there is none
+	spent      time.Duration // on attempts
 }
 
 // admit says whether an errand may wait in its lane, and counts it if so.
@@ -42,12 +42,11 @@ func (b *backlog) admit(generation int64, e *errand) bool {
 		l = &laneLoad{generation: generation}
 		b.lanes[e.lane] = l
 	}
-	now := time.Now()
-	if l.waiting >= maxWaiting || !l.since.IsZero() && now.Sub(l.since) > tooSlow {
+	if !l.since.IsZero() && time.Since(l.since) > tooSlow {
 		return false
 	}
 	l.waiting++
-	e.admitted, e.load = now, l
+	e.spentBefore, e.load = l.spent, l
 	return true
 }
 
@@ -57,7 +56,7 @@ func (b *backlog) begin(e *errand) time.Time {
 	defer b.mu.Unlock()
 	now := time.Now()
 	e.load.since = now
-	e.overdue = e.overdue || e.admitted.Before(e.load.slowEnd)
+	e.overdue = e.load.spent-e.spentBefore > patience
 	return now
 }
 
@@ -65,11 +64,9 @@ func (b *backlog) begin(e *errand) time.Time {
 func (b *backlog) end(e *errand, began time.Time, finished bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l, now := e.load, time.Now()
+	l := e.load
 	l.since = time.Time{}
-	if now.Sub(began) > tooSlow {
-		l.slowEnd = now
-	}
+	l.spent += time.Since(began)
 	if finished {
 		b.drop(e)
 	}

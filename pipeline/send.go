@@ -24,9 +24,9 @@ type errand struct {
 	field  string         // where it is saved
 	lane   string
 
-	admitted time.Time // to the lane
-	load     *laneLoad
-	overdue  bool // others before it took too long: it is not sent now
+	load        *laneLoad
+	spentBefore time.Duration // what the lane had spent when the errand came
+	overdue     bool          // others before it took too long: it is not sent now
 
 	// What an attempt came to is carried out once. If that fails, it alone is done again, not the attempt.
 	step     *pushers.Step
