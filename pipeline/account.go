@@ -18,7 +18,7 @@ import (
 	"tocsin/rules"
 )
 
-// Types of account records (DESIGN: topic matrix.account). Others are not for us.
+// Types of account records (README, "What the homeserver writes"). Others are not for us.
 const (
 	typePushRules = "m.push_rules"
 	typeIgnored   = "m.ignored_user_list"

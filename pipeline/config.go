@@ -21,7 +21,7 @@ type Topics struct {
 	Feedback      string `yaml:"feedback" doc:"rejected pushers, for the homeserver to delete"`
 }
 
-// DefaultTopics are the names of DESIGN.md §3.
+// DefaultTopics are the names that README tells.
 func DefaultTopics() Topics {
 	return Topics{
 		Events: "matrix.room-events", Account: "matrix.account", Notifications: "tocsin.notifications", RoomState: "tocsin.room-state",

@@ -20,7 +20,7 @@ const noticeVersion = 1
 // Kind says what a notice tells.
 type Kind string
 
-// The kinds of DESIGN.md §3.
+// The kinds.
 const (
 	KindNotify Kind = "notify" // an event, and the users whom it notifies
 	KindRead   Kind = "read"   // users have read up to a position

@@ -193,6 +193,11 @@ func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
 	if meta, err = w.store.Start(ctx, w.clock.Now()); err != nil {
 		return meta, fmt.Errorf("redis: %w", err)
 	}
+	for _, f := range w.store.Check(ctx) {
+		if f.Level == state.Bad {
+			w.log.Warn("redis is not as it must be: acknowledged work can be lost", "server", f.Server, "subject", f.Subject, "finding", f.Text)
+		}
+	}
 	w.log.Info("starting", "stages", w.opts.Stages, "server_name", w.cfg.Homeserver.ServerName, "brokers", w.cfg.Kafka.Brokers, "redis", w.cfg.Redis.Addresses)
 	return meta, nil
 }

@@ -155,6 +155,9 @@ func (c *checker) redis() {
 		return
 	}
 	defer store.Close()
+	if meta, known, err := store.Meta(c.ctx); err == nil && known && meta.Shards != c.cfg.Redis.Shards {
+		c.say("redis", fmt.Errorf("redis.shards is %d, and this Redis was first used with %d: it can't be changed", c.cfg.Redis.Shards, meta.Shards), "")
+	}
 	for _, f := range store.Check(c.ctx) {
 		line := fmt.Sprintf("%s: %s: %s", f.Server, f.Subject, f.Text)
 		switch f.Level {

@@ -19,10 +19,11 @@ import (
 type ExplainOptions struct {
 	UserID string
 	Event  []byte // an event in client format, with its room_id
-	// State and Rules stand in for the running deployment's Redis: state events of the room from before the event, one a line, and the user's push
-	// rules as clients and homeservers hold them. With both nil, Redis is asked.
-	State io.Reader
-	Rules []byte
+	// State and Rules stand in for what the running deployment's Redis knows of the room and of the user's rules: state events of the room from before the event, one a line, and push
+	// rules as clients and homeservers hold them.
+	State   io.Reader
+	Rules   []byte
+	Offline bool // don't ask Redis: what is not given is unknown
 }
 
 // Explain writes which rule decides about an event for a user, and why: rule by rule, condition by condition.
@@ -31,49 +32,55 @@ func Explain(ctx context.Context, cfg *config.Config, opts ExplainOptions, w io.
 	if err != nil {
 		return fmt.Errorf("the event can't be read: %w", err)
 	}
-	if opts.State == nil && opts.Rules == nil {
-		return explainLive(ctx, cfg, opts.UserID, e, w)
+	var room *pipeline.Room
+	var fields map[string]pipeline.VersionedValue
+	var counts map[string][]byte
+	if opts.Offline {
+		room, fields = pipeline.NewRoom(e.RoomID, cfg.Homeserver.ServerName), map[string]pipeline.VersionedValue{}
+	} else if room, fields, counts, err = lookUp(ctx, cfg, opts.UserID, e.RoomID, w); err != nil {
+		return err
 	}
-	fields := map[string]pipeline.VersionedValue{}
 	if opts.Rules != nil {
 		fields[pipeline.RulesField] = pipeline.VersionedValue{Value: string(opts.Rules)}
 	}
-	room := pipeline.NewRoom(e.RoomID, cfg.Homeserver.ServerName)
 	if opts.State != nil {
+		room = pipeline.NewRoom(e.RoomID, cfg.Homeserver.ServerName)
 		if err := foldState(room, opts.State); err != nil {
 			return err
 		}
 	}
+	if _, ok := fields[pipeline.RulesField]; !ok {
+		fmt.Fprintln(w, "No push rules are known of the user: the defaults apply.")
+	}
 	pipeline.Explain(w, room, pipeline.ReadAccount(opts.UserID, fields, cfg.Rules.Options()), e)
+	fmt.Fprintln(w)
+	pipeline.SavedRooms(w, counts)
 	return nil
 }
 
-// explainLive asks what the deployment knows now.
-func explainLive(ctx context.Context, cfg *config.Config, userID string, e *pipeline.Event, w io.Writer) error {
+// lookUp asks what the running deployment knows now.
+func lookUp(ctx context.Context, cfg *config.Config, userID, roomID string, w io.Writer) (*pipeline.Room, map[string]pipeline.VersionedValue, map[string][]byte, error) {
 	store, err := openRedis(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
 	defer store.Close()
-	saved, err := store.LoadRoom(ctx, e.RoomID)
+	saved, err := store.LoadRoom(ctx, roomID)
 	if err != nil {
-		return fmt.Errorf("redis: %w", err)
+		return nil, nil, nil, err
 	}
 	accounts, err := store.Accounts(ctx, []string{userID})
 	if err != nil {
-		return fmt.Errorf("redis: %w", err)
+		return nil, nil, nil, err
 	}
 	counts, err := store.Counts(ctx, []string{userID})
 	if err != nil {
-		return fmt.Errorf("redis: %w", err)
+		return nil, nil, nil, err
 	}
 	if saved.Rev == 0 {
-		fmt.Fprintf(w, "Nothing is known of room %s.\n", e.RoomID)
+		fmt.Fprintf(w, "Redis knows nothing of room %s.\n", roomID)
 	}
-	pipeline.Explain(w, pipeline.LoadRoom(e.RoomID, cfg.Homeserver.ServerName, saved), pipeline.ReadAccount(userID, accounts[0], cfg.Rules.Options()), e)
-	fmt.Fprintln(w)
-	pipeline.SavedRooms(w, counts[0])
-	return nil
+	return pipeline.LoadRoom(roomID, cfg.Homeserver.ServerName, saved), accounts[0], counts[0], nil
 }
 
 // foldState makes a room of its state events, one JSON object a line.

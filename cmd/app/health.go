@@ -49,18 +49,16 @@ func (w *Worker) serveHealth(ctx context.Context) error {
 	return nil
 }
 
-// reachable is nil if every stage works and can go on working.
+// reachable is nil if every stage works and can go on working; else it names all that is in the way.
 func (w *Worker) reachable(ctx context.Context) error {
-	if err := w.Ready(); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	errs := []error{w.Ready()}
 	if err := w.store.Ping(ctx); err != nil {
-		return fmt.Errorf("redis: %w", err)
+		errs = append(errs, err)
 	}
 	if _, err := w.cluster.Topics(ctx, w.cfg.Topics.Notifications); err != nil {
-		return fmt.Errorf("kafka: %w", err)
+		errs = append(errs, fmt.Errorf("kafka: %w", err))
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -32,7 +32,7 @@ func (c explainCommand) Validate() error {
 	}
 	switch _, server, _ := strings.Cut(c.User, ":"); {
 	case c.User == "" || c.Event == "":
-		return errors.New("explain wants --user and --event, or --batch")
+		return errors.New("--user and --event are needed, or --batch")
 	case !strings.HasPrefix(c.User, "@") || server == "":
 		return errors.New("--user must be a user id, such as @alice:example.org")
 	}
@@ -44,11 +44,11 @@ func (c explainCommand) Run(ctx context.Context, on call) error {
 	if c.Batch {
 		return rules.Batch(on.stdin, on.stdout)
 	}
-	cfg, err := c.settings(on.environ)
+	cfg, offline, err := c.settings(on.environ)
 	if err != nil {
 		return err
 	}
-	opts := app.ExplainOptions{UserID: c.User}
+	opts := app.ExplainOptions{UserID: c.User, Offline: offline}
 	if opts.Event, err = readFile(c.Event, on.stdin); err != nil {
 		return misuse(err)
 	}
@@ -67,18 +67,18 @@ func (c explainCommand) Run(ctx context.Context, on call) error {
 	return app.Explain(ctx, cfg, opts, on.stdout)
 }
 
-// settings is the configuration. With files instead of Redis none is needed: the user's server is then the homeserver.
-func (c explainCommand) settings(environ []string) (*config.Config, error) {
-	fromFiles := c.State != "" || c.Rules != ""
+// settings is the configuration. With files instead of Redis none is needed: the user's server is then the homeserver, and Redis is not asked.
+func (c explainCommand) settings(environ []string) (cfg *config.Config, offline bool, err error) {
 	named := func(variable string) bool {
 		return strings.HasPrefix(variable, "TOCSIN_") && !strings.HasPrefix(variable, "TOCSIN_TEST_")
 	}
-	if fromFiles && c.Config == "" && !slices.ContainsFunc(environ, named) {
+	if (c.State != "" || c.Rules != "") && c.Config == "" && !slices.ContainsFunc(environ, named) {
 		cfg := config.Default()
 		_, cfg.Homeserver.ServerName, _ = strings.Cut(c.User, ":")
-		return cfg, nil
+		return cfg, true, nil
 	}
-	return c.load(environ)
+	cfg, err = c.load(environ)
+	return cfg, false, err
 }
 
 // readFile reads a file, or standard input for "-".

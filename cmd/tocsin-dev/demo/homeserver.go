@@ -1,6 +1,6 @@
 package demo
 
-// The homeserver: it makes events and account records, and writes them to Kafka as a real one would (DESIGN: topics).
+// The homeserver: it makes events and account records, and writes them to Kafka as a real one would (README, "What the homeserver writes").
 
 import (
 	"context"
