@@ -137,24 +137,16 @@ func (e *Evaluator) defaultsFor(r *Recipient) uint64 {
 
 // ask finds the first of the user's own rules that matches for the recipient.
 func (e *Evaluator) ask(p *plan) verdict {
+	triggers, rules := p.triggers, p.rules
 	if p.divided && (p.mayBind(e.bound[0]) || p.mayBind(e.bound[1])) {
-		if i := e.first(p.every.triggers, p.every.rules); i >= 0 {
-			return verdict{p.every.rules[i], p.every.before[i]}
-		}
-	} else if i := e.first(p.triggers, p.rules); i >= 0 {
-		return verdict{p.rules[i], p.before[i]}
+		triggers, rules = p.every.triggers, p.every.rules
 	}
-	return verdict{nil, p.all}
-}
-
-// first returns the place of the first rule that matches, or -1.
-func (e *Evaluator) first(triggers []trigger, rules []*rule) int {
 	for i, trigger := range triggers {
 		if e.shared.facts.fires(trigger) && rules[i].matches(&e.c) {
-			return i
+			return verdict{rules[i].rule, rules[i].before}
 		}
 	}
-	return -1
+	return verdict{nil, p.all}
 }
 
 // recall returns the verdict of a ruleset whose rules don't depend on the

@@ -14,6 +14,9 @@ type facts struct {
 	bits  []uint64
 	shift uint // from a fact to its place
 	ascii bool // the body has no character outside ASCII
+
+	// starts has a bit for the first two characters of each word of the body.
+	starts [64]uint64
 }
 
 // minFactDigits makes the size of the set for small events 2 KiB; otherwise it has
@@ -44,6 +47,7 @@ func (f *facts) size(n int, digits uint) {
 	}
 	f.bits = f.bits[:size/64]
 	clear(f.bits)
+	clear(f.starts[:])
 	f.shift = 32 - digits
 }
 
@@ -113,6 +117,11 @@ func (f *facts) addWords(s string) {
 		for i < len(s) && isWord[s[i]] {
 			i++
 		}
+		var second byte
+		if i-begin > 1 {
+			second = s[begin+1]
+		}
+		f.starts[s[begin]%64] |= 1 << (second % 64)
 		key, n := wordKey(s[begin:i])
 		f.add(wordFact(key))
 		for ; n > 0; n-- {
@@ -125,6 +134,10 @@ func (f *facts) addWords(s string) {
 // words: all words of the name are words of the body. It allocates nothing and
 // mostly needs one look.
 func (f *facts) mayContain(name string) bool {
+	if len(name) > 1 && isWord[name[0]] && isWord[name[1]] &&
+		f.starts[asciiLower[name[0]]%64]&(1<<(asciiLower[name[1]]%64)) == 0 {
+		return false // no word begins so: that is most often the case
+	}
 	for i := 0; i < len(name); i++ {
 		c := name[i]
 		if !isWord[c] {

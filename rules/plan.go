@@ -28,15 +28,19 @@ type plan struct {
 	more  *facts // the same facts in a set of their own, if they are too many for bound
 	every *ruleList
 
-	before []uint64 // for each trigger the bits of the default rules tried before
-	rules  []*rule  // for each trigger the rule
+	rules []ownRule // for each trigger
 }
 
 // ruleList is a list of a user's own rules, in their order, as in a plan.
 type ruleList struct {
 	triggers []trigger
-	before   []uint64
-	rules    []*rule
+	rules    []ownRule
+}
+
+// ownRule is a rule of the user's own in its place.
+type ownRule struct {
+	*rule
+	before uint64 // the bits of the default rules that are tried before it
 }
 
 // defaultList is the default rules of a scope by their bit.
@@ -93,7 +97,7 @@ func (p *plan) divide(own, free ruleList, bound []fact) {
 			p.more = newFacts(bound)
 		}
 	}
-	p.triggers, p.before, p.rules = list.triggers, list.before, list.rules
+	p.triggers, p.rules = list.triggers, list.rules
 }
 
 // boundShift leads from a fact to its place among the 512 bits of bound.
@@ -114,8 +118,7 @@ func (p *plan) settle() {
 
 func (l *ruleList) add(r *rule, before uint64) {
 	l.triggers = append(l.triggers, r.trigger)
-	l.before = append(l.before, before)
-	l.rules = append(l.rules, r)
+	l.rules = append(l.rules, ownRule{r, before})
 }
 
 // shareDefaults returns the list of these default rules that others have already.
