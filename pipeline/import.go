@@ -69,7 +69,7 @@ func (i *Import) Flush(ctx context.Context) error {
 	return err
 }
 
-// Rooms, Events and Filled tell what came and what of it was new.
+// Rooms is the number of rooms that events came for.
 func (i *Import) Rooms() int { return len(i.rooms) }
 
 // Events is the number of state events that were read.

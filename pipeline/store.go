@@ -14,7 +14,7 @@ import (
 var ErrStale = errors.New("changed by another owner")
 
 // ErrLost says that Redis no longer has what it had: nothing can be done but stop and say so.
-var ErrLost = errors.New("Redis has lost what was saved")
+var ErrLost = errors.New("what was saved is lost")
 
 // Version orders the writes to one field of an account: a later record of its partition wins, whoever writes it, in whatever order. A topic made anew counts
 // up the epoch; a record of another partition is newer (the topic was drained and repartitioned).

@@ -122,7 +122,9 @@ func TestWorkerLinksNoFakes(t *testing.T) {
 	}
 }
 
-func within(path, library string) bool { return path == library || strings.HasPrefix(path, library+"/") }
+func within(path, library string) bool {
+	return path == library || strings.HasPrefix(path, library+"/")
+}
 
 func matches(list []string, name string) bool {
 	return slices.ContainsFunc(list, func(a string) bool { return a == name || strings.HasSuffix(a, "/") && strings.HasPrefix(name, a) })
