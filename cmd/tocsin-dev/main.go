@@ -100,7 +100,7 @@ func signals() (ctx, hard context.Context, stop func()) {
 	ctx, soft := context.WithCancel(context.Background())
 	hard, cut := context.WithCancel(context.Background())
 	caught := make(chan os.Signal, 2)
-	signal.Notify(caught, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE) // also when nobody reads any more: what was started is tidied up
 	done := make(chan struct{})
 	watched := make(chan struct{})
 	go func() {
