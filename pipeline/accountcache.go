@@ -189,13 +189,16 @@ func covers(applied map[int]stream.Mark, offsets map[int]int64) bool {
 	return true
 }
 
-// internRules returns a compiler that gives users with equal rules the same object. Safe for concurrent use.
+// internRules returns a compiler that gives users with equal rules the same object, and says once of each kind of mistake in them that it was met. Safe for concurrent use.
 func internRules(options rules.Options, log *slog.Logger) compileRules {
 	compiler := rules.NewCompiler(options)
+	var told sync.Map // reasons, of a few fixed words each
 	return func(content []byte) *rules.Ruleset {
 		rs, problems := compiler.Compile(content)
-		if len(problems) > 0 {
-			log.Warn("a user's push rules are right only in part: the rest is left out", "left_out", len(problems), "first", problems[0].String())
+		for _, p := range problems {
+			if _, again := told.LoadOrStore(p.Reason, true); !again {
+				log.Warn("a user's push rules are right only in part: that part is used; further ones with this mistake are not told", "mistake", p.Reason)
+			}
 		}
 		return rs
 	}
