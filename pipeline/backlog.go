@@ -18,28 +18,28 @@ const (
 
 // backlog counts the errands in the lanes of pushers. The zero value is empty. It is safe for concurrent use.
 type backlog struct {
-	mu    sync.Mutex
-	lanes map[string]*laneLoad
+	mu         sync.Mutex
+	lanes      map[string]*laneLoad
+	generation int64 // the newest seen
 }
 
 // laneLoad is what waits in one lane.
 type laneLoad struct {
-	generation int64         // of the records that wait: those of an earlier one were dropped with their partition
-	waiting    int           // admitted, not ended
-	since      time.Time     // when the attempt under way began; zero if there is none
-	spent      time.Duration // on attempts
+	waiting int           // admitted, not ended
+	since   time.Time     // when the attempt under way began; zero if there is none
+	spent   time.Duration // on attempts
 }
 
 // admit says whether an errand may wait in its lane, and counts it if so.
 func (b *backlog) admit(generation int64, e *errand) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.lanes == nil {
-		b.lanes = map[string]*laneLoad{}
+	if b.lanes == nil || generation > b.generation {
+		b.lanes, b.generation = map[string]*laneLoad{}, generation // what waited was dropped with its partition
 	}
 	l := b.lanes[e.lane]
-	if l == nil || l.generation < generation {
-		l = &laneLoad{generation: generation}
+	if l == nil {
+		l = &laneLoad{}
 		b.lanes[e.lane] = l
 	}
 	if !l.since.IsZero() && time.Since(l.since) > tooSlow {

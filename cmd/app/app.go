@@ -307,10 +307,10 @@ func (w *Worker) watchPartitions(ctx context.Context) error {
 		case <-tick.C:
 		}
 		topics, err := w.cluster.Topics(ctx, w.cfg.Topics.Notifications)
-		if err != nil {
-			continue
-		}
 		now := int64(topics[w.cfg.Topics.Notifications].Partitions)
+		if err != nil || now == 0 {
+			continue // those who read it complain
+		}
 		if before := w.partitions.Swap(now); before != now {
 			w.log.Error("the notifications topic has another number of partitions: until all workers know, a user may have two lanes; drain before repartitioning",
 				"topic", w.cfg.Topics.Notifications, "before", before, "now", now)
