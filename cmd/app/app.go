@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -281,62 +280,6 @@ func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, accounts
 	}
 	return gate.Wait(ctx, bounds)
 }
-
-// prune keeps the cache's notes small.
-func prune(ctx context.Context, accounts *pipeline.AccountCache) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			_ = accounts.Prune(ctx) // tried again in a second; whoever needs Redis says what is wrong with it
-		}
-	}
-}
-
-// watchPartitions follows the number of partitions of the notifications topic, by which users are spread.
-func (w *Worker) watchPartitions(ctx context.Context) error {
-	tick := time.NewTicker(30 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		topics, err := w.cluster.Topics(ctx, w.cfg.Topics.Notifications)
-		now := int64(topics[w.cfg.Topics.Notifications].Partitions)
-		if err != nil || now == 0 {
-			continue // those who read it complain
-		}
-		if before := w.partitions.Swap(now); before != now {
-			w.log.Error("the notifications topic has another number of partitions: until all workers know, a user may have two lanes; drain before repartitioning",
-				"topic", w.cfg.Topics.Notifications, "before", before, "now", now)
-		}
-	}
-}
-
-// watchRedis stops the worker when Redis has lost its contents: going on would be quiet, and wrong.
-func (w *Worker) watchRedis(ctx context.Context, before pipeline.Meta) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		now, known, err := w.store.Meta(ctx)
-		if err == nil && (!known || now.Epoch != before.Epoch) {
-			return fmt.Errorf("redis: %w: everything under redis.key_prefix %q is gone or another's. Restore its data; or set another kafka.group_prefix to read everything again "+
-				"that Kafka still has", pipeline.ErrLost, w.cfg.Redis.KeyPrefix)
-		}
-	}
-}
-
-func (w *Worker) notificationPartitions() int { return int(w.partitions.Load()) }
 
 // consume runs a consumer until ctx ends.
 func (w *Worker) consume(g *errgroup.Group, ctx, hard context.Context, cfg stream.ConsumerConfig) error {
