@@ -50,6 +50,7 @@ type Room struct {
 	order      order
 	server     string   // the homeserver's own name
 	local      []string // joined local users, sorted; nil: to be made
+	recent     recentEvents
 }
 
 // NewRoom is a room of which nothing is known, seen from the homeserver called server.

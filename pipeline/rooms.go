@@ -30,6 +30,7 @@ type Rooms struct {
 	DeadLetters undertaker
 	Topics      Topics
 	Server      string     // the homeserver's name: whose users are notified
+	Related     bool       // keep recent events for rules that ask about related ones
 	Partitions  func() int // of the notifications topic
 	Clock       clock.Clock
 	Log         *slog.Logger
@@ -218,13 +219,16 @@ func (b *batch) handle(ctx context.Context, rec *stream.Record, e *Event) error 
 		return nil
 	}
 	position, again := b.place(rec, e)
+	b.membership(rec, e, position) // before the push: an invite's own push counts it
 	if !again && !e.Silent {
 		if err := b.notify(ctx, rec, e, position); err != nil {
 			return err
 		}
 	}
-	b.membership(rec, e, position)
 	b.redaction(rec, e)
+	if b.stage.Related {
+		b.room.recent.add(e)
+	}
 	if !again || e.Silent { // the winning state is sent again, silently, after a state reset
 		b.fold(rec, e, position)
 	}
@@ -287,7 +291,11 @@ func (b *batch) evaluate(ctx context.Context, e *Event, userIDs []string) (told 
 	}
 	evaluator := b.stage.evaluators.Get().(*rules.Evaluator)
 	defer b.stage.evaluators.Put(evaluator)
-	decisions := evaluator.Evaluate(e.Parsed, &b.room.Rules, asked, nil)
+	facts := b.room.Rules
+	if b.stage.Related {
+		facts.Related = b.room.recent.of(e)
+	}
+	decisions := evaluator.Evaluate(e.Parsed, &facts, asked, nil)
 	v := verdictList{}
 	for i := range decisions {
 		told = v.add(told, &asked[i], &decisions[i])
