@@ -5,6 +5,7 @@ package pipeline
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/maypok86/otter/v2"
@@ -23,6 +24,7 @@ import (
 //   - loaded (from Redis, not yet in the cache), seen, kept: the load began before the record was seen: not kept.
 type AccountCache struct {
 	store    AccountStore
+	whole    Whole
 	compile  compileRules
 	accounts *otter.Cache[string, *Account]
 
@@ -39,9 +41,9 @@ type awaited struct {
 }
 
 // NewAccountCache returns an empty cache of at most size accounts in front of store.
-func NewAccountCache(store AccountStore, size int, options rules.Options, log *slog.Logger) *AccountCache {
+func NewAccountCache(store AccountStore, whole Whole, size int, options rules.Options, log *slog.Logger) *AccountCache {
 	return &AccountCache{
-		store: store, compile: internRules(options, log),
+		store: store, whole: whole, compile: internRules(options, log),
 		accounts: otter.Must(&otter.Options[string, *Account]{MaximumSize: size}),
 		awaited:  map[string]awaited{}, loads: map[int64]struct{}{},
 	}
@@ -87,6 +89,11 @@ func (c *AccountCache) load(ctx context.Context, userIDs []string) ([]*Account, 
 	fields, err := c.store.Accounts(ctx, userIDs)
 	if err != nil {
 		return nil, err
+	}
+	if slices.ContainsFunc(fields, func(f map[string]VersionedValue) bool { return len(f) == 0 }) {
+		if err := c.whole(ctx); err != nil { // or everybody would have the default rules, and no pusher
+			return nil, err
+		}
 	}
 	accounts := make([]*Account, len(userIDs))
 	for i, id := range userIDs {

@@ -5,7 +5,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -25,6 +24,7 @@ type writer interface {
 // Rooms is the rooms stage. A room is a lane: its events are handled one after another, each against the room's state from before it.
 type Rooms struct {
 	Store       RoomStore
+	Whole       Whole
 	Accounts    *AccountCache
 	Writer      writer
 	DeadLetters undertaker
@@ -137,15 +137,10 @@ func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) (err
 // unchanged is ErrStale if somebody has changed the room since it was read: better to know before its notices are written than when it is saved.
 func (s *Rooms) unchanged(ctx context.Context, room *Room) error {
 	rev, err := s.Store.RoomRev(ctx, room.ID)
-	switch {
-	case err != nil:
-		return err
-	case rev == room.rev:
-		return nil
-	case rev == 0:
-		return fmt.Errorf("room %s: %w", room.ID, ErrLost)
+	if err == nil && rev != room.rev {
+		return ErrStale
 	}
-	return ErrStale
+	return err
 }
 
 // room is the room as of now: from the cache, if nobody else can have changed it since, else as it is saved.
@@ -166,6 +161,11 @@ func (s *Rooms) room(ctx context.Context, roomID string, generation int64) (*Roo
 	saved, err := s.Store.LoadRoom(ctx, roomID)
 	if err != nil {
 		return nil, err
+	}
+	if saved.Rev == 0 { // nothing is known of it: the first event, or everything is gone
+		if err := s.Whole(ctx); err != nil {
+			return nil, err
+		}
 	}
 	r := LoadRoom(roomID, s.Server, saved)
 	r.generation = generation

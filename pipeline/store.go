@@ -5,6 +5,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"tocsin/pipeline/stream"
@@ -13,8 +14,8 @@ import (
 // ErrStale says that somebody else has changed what was to be saved: read it again, and do again what is still missing.
 var ErrStale = errors.New("changed by another owner")
 
-// ErrLost says that Redis no longer has what it had: nothing can be done but stop and say so.
-var ErrLost = errors.New("what was saved is lost")
+// ErrLost says that Redis no longer has what it had: nothing can be done but stop and say so. A stage that returns it leaves the partition where it is.
+var ErrLost = fmt.Errorf("what was saved is lost: %w", stream.ErrStop)
 
 // Version orders the writes to one field of an account: a later record of its partition wins, whoever writes it, in whatever order. A topic made anew counts
 // up the epoch; a record of another partition is newer (the topic was drained and repartitioned).
@@ -31,6 +32,9 @@ type AccountField struct {
 	Version Version
 	Value   string // "" is a removal: its version stays as a tombstone
 }
+
+// Whole is nil if Redis still has the contents that this process started with, and [ErrLost] if not. Asked after something was found missing, it tells whether that was never there or is gone.
+type Whole func(ctx context.Context) error
 
 // Meta is what a deployment remembers of itself from its first start on.
 type Meta struct {

@@ -12,8 +12,16 @@ import (
 
 // verdictList collects the verdicts of a notice. Most recipients share a handful.
 type verdictList struct {
-	list  []Verdict
-	index map[verdictKey]int
+	list   []Verdict
+	index  map[verdictKey]int
+	shared map[sharedKey]int // the same for decisions that share their tweaks: most, as rulesets are shared
+}
+
+// sharedKey tells decisions apart without encoding their tweaks.
+type sharedKey struct {
+	rule                        string
+	notify, coalesce, highlight bool
+	tweaks                      *rules.Tweak // the first of the shared list; nil if it is empty
 }
 
 // verdictKey is what makes two decisions the same.
@@ -41,6 +49,22 @@ func (v *verdictList) add(to []Recipient, r *rules.Recipient, d *rules.Decision)
 
 // of is the index of the decision's verdict.
 func (v *verdictList) of(d *rules.Decision) int {
+	key := sharedKey{rule: d.RuleID, notify: d.Notify, coalesce: d.Coalesce, highlight: d.Highlight}
+	if len(d.Tweaks) > 0 {
+		key.tweaks = &d.Tweaks[0]
+	}
+	i, ok := v.shared[key]
+	if !ok {
+		if i = v.ofOwn(d); v.shared == nil {
+			v.shared = map[sharedKey]int{}
+		}
+		v.shared[key] = i
+	}
+	return i
+}
+
+// ofOwn is the same by the value of the tweaks.
+func (v *verdictList) ofOwn(d *rules.Decision) int {
 	tweaks := tweaksJSON(d.Tweaks)
 	key := verdictKey{d.RuleID, d.Notify, d.Coalesce, d.Highlight, string(tweaks)}
 	if i, ok := v.index[key]; ok {

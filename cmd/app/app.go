@@ -64,6 +64,7 @@ type Worker struct {
 // parts are what the stages share.
 type parts struct {
 	meta        pipeline.Meta
+	whole       pipeline.Whole
 	accounts    *pipeline.AccountCache
 	writer      *stream.Writer
 	deadLetters *stream.DeadLetters
@@ -148,9 +149,10 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 	if err != nil {
 		return err
 	}
+	whole := w.whole(meta)
 	p := parts{
-		meta: meta, writer: w.cluster.NewWriter(stream.WriterConfig{}), deadLetters: w.cluster.NewDeadLetters(w.cfg.Topics.DeadLetter), sender: w.gatewaySender(),
-		accounts: pipeline.NewAccountCache(w.store, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log),
+		meta: meta, whole: whole, writer: w.cluster.NewWriter(stream.WriterConfig{}), deadLetters: w.cluster.NewDeadLetters(w.cfg.Topics.DeadLetter), sender: w.gatewaySender(),
+		accounts: pipeline.NewAccountCache(w.store, whole, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log),
 	}
 	defer p.close()
 
@@ -158,7 +160,7 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.serveHealth(ctx) })
 	g.Go(func() error { return w.watchPartitions(ctx) })
-	g.Go(func() error { return w.watchRedis(ctx, meta) })
+	g.Go(func() error { return w.watchRedis(ctx, whole) })
 	g.Go(func() error { return w.startStages(g, ctx, hard, p) })
 	err = g.Wait()
 	switch {

@@ -27,7 +27,7 @@ func (w *Worker) accountsConsumer(p parts) stream.ConsumerConfig {
 
 func (w *Worker) roomsConsumer(p parts) stream.ConsumerConfig {
 	s := pipeline.NewRooms(pipeline.Rooms{
-		Store: w.store, Accounts: p.accounts, Writer: p.writer, DeadLetters: p.deadLetters, Topics: w.cfg.Topics, Server: w.cfg.Homeserver.ServerName, Related: w.cfg.Rules.Options().Features.RelatedEvents,
+		Store: w.store, Whole: p.whole, Accounts: p.accounts, Writer: p.writer, DeadLetters: p.deadLetters, Topics: w.cfg.Topics, Server: w.cfg.Homeserver.ServerName, Related: w.cfg.Rules.Options().Features.RelatedEvents,
 		Partitions: w.notificationPartitions, Clock: w.clock, Log: w.log,
 	}, w.cfg.Pipeline.CachedRooms)
 	return stream.ConsumerConfig{Group: w.group(StageRooms), Topic: w.cfg.Topics.Events, Workers: w.cfg.Pipeline.RoomWorkers, Handler: s}

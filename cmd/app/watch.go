@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,13 +56,23 @@ func (w *Worker) watchPartitions(ctx context.Context) error {
 func (w *Worker) notificationPartitions() int { return int(w.partitions.Load()) }
 
 // watchRedis stops the worker when Redis has lost its contents: going on would be quiet, and wrong.
-func (w *Worker) watchRedis(ctx context.Context, before pipeline.Meta) error {
+func (w *Worker) watchRedis(ctx context.Context, whole pipeline.Whole) error {
 	return every(ctx, time.Second, func() error {
+		if err := whole(ctx); errors.Is(err, pipeline.ErrLost) {
+			return err
+		}
+		return nil // it can't be reached: whoever needs it says so
+	})
+}
+
+// whole tells whether Redis still has the contents that began with before.
+func (w *Worker) whole(before pipeline.Meta) pipeline.Whole {
+	return func(ctx context.Context) error {
 		now, known, err := w.store.Meta(ctx)
 		if err == nil && (!known || now.Epoch != before.Epoch) {
 			return fmt.Errorf("redis: %w: everything under redis.key_prefix %q is gone or another's. Restore its data; or set another kafka.group_prefix to read everything again "+
 				"that Kafka still has", pipeline.ErrLost, w.cfg.Redis.KeyPrefix)
 		}
-		return nil
-	})
+		return err
+	}
 }

@@ -246,6 +246,22 @@ func TestRedisEmptiedUnderAWorkerStopsIt(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("it goes on with an empty Redis")
 	}
+	cluster, err := stream.Connect(w.cfg.Kafka)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	done, err := cluster.Committed(t.Context(), w.cfg.Kafka.GroupPrefix+".rooms", w.cfg.Topics.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounds, err := cluster.Bounds(t.Context(), w.cfg.Topics.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := stream.PartitionOf("!r:hs", len(bounds)); done[p].Offset != bounds[p].End-1 {
+		t.Errorf("%d of %d records are acknowledged: all but the last should be", done[p].Offset, bounds[p].End)
+	}
 }
 
 // emptyRedis removes everything of this test's deployment.
@@ -254,10 +270,12 @@ func (w *world) emptyRedis() {
 	client := redis.NewClient(&redis.Options{Addr: w.redis.Addresses[0]})
 	defer client.Close()
 	ctx := context.Background()
-	for keys := client.Scan(ctx, 0, w.redis.Prefix+"*", 1000).Iterator(); keys.Next(ctx); {
-		if err := client.Del(ctx, keys.Val()).Err(); err != nil {
-			w.Fatal(err)
-		}
+	keys, err := client.Keys(ctx, w.redis.Prefix+"*").Result()
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := client.Del(ctx, keys...).Err(); err != nil { // all at once, as FLUSHALL does
+		w.Fatal(err)
 	}
 }
 
