@@ -70,7 +70,7 @@ func dropped(n *Notice, a *Account, u *Unread, pushFrom time.Time) string {
 		if contentText(e.Content, "membership") == string(Invite) && !u.InvitePending(n.Position) {
 			return "answered"
 		}
-	case u.Passed(n.Position):
+	case u.Passed(n.Position, n.Thread):
 		return "read"
 	}
 	return ""

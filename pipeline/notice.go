@@ -28,6 +28,8 @@ const (
 	KindInvite Kind = "invite" // users are invited
 	KindJoin   Kind = "join"   // users have joined: no invite waits any more
 	KindLeave  Kind = "leave"  // users have left or been banned
+	KindCall   Kind = "call"   // a user has answered a call, or hung it up
+	KindBadge  Kind = "badge"  // the counts alone, for one pusher, that are due again
 	KindRetry  Kind = "retry"  // one delivery that is due again
 )
 
@@ -37,7 +39,10 @@ type Notice struct {
 	Kind     Kind         `json:"kind"`
 	RoomID   string       `json:"room_id"`
 	Position int64        `json:"position,omitzero"` // of the event; of read: per user
+	Thread   string       `json:"thread,omitzero"`   // root of the thread that the event is in; "": the main timeline
+	Call     string       `json:"call,omitzero"`     // of call, and of notify for an m.call.invite: the call_id
 	Sender   string       `json:"sender,omitzero"`   // of invite: who invites
+	Silent   bool         `json:"silent,omitzero"`   // changes counts, and nothing is pushed because of it
 	Since    int64        `json:"since"`             // Kafka time of the record that it came from, in ms since 1970
 	Origin   Origin       `json:"origin"`
 	Event    *NoticeEvent `json:"event,omitzero"`
@@ -131,7 +136,7 @@ func decodeNotice(rec *stream.Record) (*Notice, error) {
 // check refuses what would make the users stage stumble.
 func (n *Notice) check() error {
 	switch n.Kind {
-	case KindNotify, KindRead, KindRedact, KindInvite, KindJoin, KindLeave, KindRetry:
+	case KindNotify, KindRead, KindRedact, KindInvite, KindJoin, KindLeave, KindCall, KindRetry, KindBadge:
 	default:
 		return fmt.Errorf("kind %q is unknown", n.Kind)
 	}
@@ -139,8 +144,8 @@ func (n *Notice) check() error {
 	if needsEvent && n.Event == nil {
 		return fmt.Errorf("a %s without an event", n.Kind)
 	}
-	if n.Kind == KindRetry && (n.Retry == nil || len(n.Users) != 1) {
-		return fmt.Errorf("a retry without its attempt or its user")
+	if (n.Kind == KindRetry || n.Kind == KindBadge) && (n.Retry == nil || len(n.Users) != 1) {
+		return fmt.Errorf("a %s without its attempt or its user", n.Kind)
 	}
 	for _, u := range n.Users {
 		if needsEvent && (u.Verdict < 0 || u.Verdict >= len(n.Verdicts)) {

@@ -27,9 +27,9 @@ type mark struct {
 	highlight bool
 }
 
-// Notify counts the notification at position.
-func (u *Unread) Notify(position int64, highlight bool) {
-	if u.Passed(position) {
+// Notify counts the notification at position, in the thread of that root ("" or "main": the main timeline).
+func (u *Unread) Notify(position int64, thread string, highlight bool) {
+	if u.Passed(position, thread) {
 		return
 	}
 	i, known := slices.BinarySearchFunc(u.notified, position, func(m mark, p int64) int { return compare(m.position, p) })
@@ -38,11 +38,36 @@ func (u *Unread) Notify(position int64, highlight bool) {
 	}
 }
 
-// Read marks everything at or below position as read.
+// Read marks everything at or below position as read, in all threads.
 func (u *Unread) Read(position int64) {
 	u.read = max(u.read, position)
 	u.sweep()
 }
+
+// ReadThread marks everything at or below position as read in one thread ("main": the main timeline).
+func (u *Unread) ReadThread(thread string, position int64) {
+	if thread == "main" {
+		u.Read(position)
+	}
+}
+
+// Call notes an m.call.invite at position.
+func (u *Unread) Call(position int64, callID string) {}
+
+// AnswerCall notes at position that the user has answered the call or hung it up, or does not want it.
+func (u *Unread) AnswerCall(position int64, callID string) {}
+
+// MissedCalls is how many calls have come that the user has neither answered nor read past.
+func (u *Unread) MissedCalls() int { return 0 }
+
+// CountThread is Count for one thread.
+func (u *Unread) CountThread(thread string) (notifications, highlights int) { return u.Count() }
+
+// Seen notes the day (since 1970) on which the user was last seen: a receipt, or the first thing that was counted. Days never go back.
+func (u *Unread) Seen(day int64) {}
+
+// LastSeen is that day; 0 if there is none.
+func (u *Unread) LastSeen() int64 { return 0 }
 
 // Redact uncounts the notification at position, even if it comes later.
 func (u *Unread) Redact(position int64) {
@@ -69,7 +94,7 @@ func (u *Unread) Leave(position int64) {
 }
 
 // Passed says whether a notification at position needs nobody's attention any more: read, redacted, or from before the user left.
-func (u *Unread) Passed(position int64) bool {
+func (u *Unread) Passed(position int64, thread string) bool {
 	if position <= u.passed() {
 		return true
 	}

@@ -19,7 +19,7 @@ type change struct {
 func (c change) apply(u *Unread) {
 	switch c.kind {
 	case "notify":
-		u.Notify(c.position, c.highlight)
+		u.Notify(c.position, "", c.highlight)
 	case "read":
 		u.Read(c.position)
 	case "redact":
@@ -94,7 +94,7 @@ func TestUnreadEqualsModelInAnyOrder(t *testing.T) {
 			t.Fatalf("got %v invite %v, want %v invite %v\nchanges %v", got, u.PendingInvite(), want, wantInvite, again)
 		}
 		for p := range want {
-			if u.Passed(p) {
+			if u.Passed(p, "") {
 				t.Fatalf("%d is unread and passed", p)
 			}
 		}
@@ -105,7 +105,7 @@ func TestUnreadTrimKeepsTheNewest(t *testing.T) {
 	t.Parallel()
 	var u Unread
 	for p := int64(1); p <= 10; p++ {
-		u.Notify(p, p > 8)
+		u.Notify(p, "", p > 8)
 	}
 	u.Trim(4)
 	if n, h := u.Count(); n != 4 || h != 2 {
@@ -118,8 +118,8 @@ func TestUnreadTrimKeepsTheNewest(t *testing.T) {
 
 func FuzzDecodeUnread(f *testing.F) {
 	var u Unread
-	u.Notify(7, true)
-	u.Notify(9, false)
+	u.Notify(7, "", true)
+	u.Notify(9, "", false)
 	u.Redact(8)
 	u.Read(3)
 	u.Invite(2)

@@ -218,7 +218,7 @@ func counting(n *Notice, u Recipient, a *Account) func(*Unread) {
 		if !v.Notify || n.Event.Type == "m.room.member" && contentText(n.Event.Content, "membership") == string(Invite) {
 			return nil // an invite counts as an invite
 		}
-		return func(unread *Unread) { unread.Notify(n.Position, v.Highlight) }
+		return func(unread *Unread) { unread.Notify(n.Position, n.Thread, v.Highlight) }
 	case KindRead:
 		if u.ThreadID != "" && u.ThreadID != "main" {
 			return nil // counts are kept by room: a receipt of one thread must not clear what others wait for in the room

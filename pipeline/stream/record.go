@@ -24,6 +24,8 @@ type Record struct {
 	Time        time.Time // as the producer wrote it; [Config.Clock]'s present if it wrote none
 	Generation  int64     // counts up in this process with each new assignment: what was cached in an earlier one must be checked
 	Incarnation int64     // of the offsets' numbering: rises when offsets are given out a second time (the topic was made anew, or its log was cut), or may have been (nothing was committed). Milliseconds of some past moment, never 0 in a Consumer on a real clock
+	// Again says that the record was done before and is read once more, because what its handling saved may be lost: the handler saves it again, and tells nobody a second time.
+	Again bool
 }
 
 // Header is the value of the last header of that name, and whether there is one.

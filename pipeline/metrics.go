@@ -1,0 +1,33 @@
+package pipeline
+
+// What the stages count for operators. Labels are fixed words: never a user, a room or a pushkey.
+
+import (
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+)
+
+// Metrics are the instruments of the stages.
+type Metrics struct {
+	ReceiptsUnresolved metric.Int64Counter // receipts that were given up, because their event did not come
+	Misplaced          metric.Int64Counter // records found in a partition where they must not be: a topic was repartitioned without a drain
+}
+
+// NewMetrics makes the instruments. No instrument fails to be made: a name that the provider refuses does nothing.
+func NewMetrics(provider metric.MeterProvider) *Metrics {
+	meter := provider.Meter("tocsin/pipeline")
+	counter := func(name, description string) metric.Int64Counter {
+		c, err := meter.Int64Counter(name, metric.WithDescription(description))
+		if err != nil {
+			return noop.Int64Counter{}
+		}
+		return c
+	}
+	return &Metrics{
+		ReceiptsUnresolved: counter("tocsin.receipts.unresolved", "Receipts that were given up, because the event that they name is not known"),
+		Misplaced:          counter("tocsin.records.misplaced", "Records found in a partition where they must not be: a topic was repartitioned without a drain"),
+	}
+}
+
+// noMetrics count nothing.
+func noMetrics() *Metrics { return NewMetrics(noop.NewMeterProvider()) }
