@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -97,7 +98,7 @@ func TestDecodeUnreadRefuses(t *testing.T) {
 		{"main among the threads", "022001" + "0000000000000000" + "01", errUnreadCorrupt},
 		{"a thread without anything", "022001" + a + "00", errUnreadCorrupt},
 		{"two threads, one without anything", "022002" + a + b + "0100", errUnreadCorrupt},
-		{"a thread that is not there", "022001" + a + "010602", errUnreadCorrupt},
+		{"a thread that is not there", "022001" + a + "010e02", errUnreadCorrupt},
 		{"another thread that is the same", "022001" + a + "000601" + "0601", errUnreadCorrupt},
 		{"read in its thread", "022001" + a + "050601", errUnreadCorrupt},
 		{"unread twice", "02000200", errUnreadCorrupt},
@@ -110,7 +111,9 @@ func TestDecodeUnreadRefuses(t *testing.T) {
 		{"two answers to one call", "0280040203" + a + "01" + a, errUnreadCorrupt},
 		{"a call that is answered", "0280060103" + a + "0104" + a, errUnreadCorrupt},
 		{"a call that is redacted", "02c002010301" + "03" + a, errUnreadCorrupt},
-		{"more calls than are kept", "02800221" + "03" + a, errUnreadCorrupt},
+		{"more calls than are kept", "02800221" + strings.Repeat("03"+a, maxCalls+1), errUnreadCorrupt},
+		{"more receipts than are kept", "022065" + ascending(maxReceipts+1) + strings.Repeat("01", maxReceipts+1), errUnreadCorrupt},
+		{"as many receipts as are kept", "022064" + ascending(maxReceipts) + strings.Repeat("01", maxReceipts), nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -118,11 +121,20 @@ func TestDecodeUnreadRefuses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if u, err := DecodeUnread(saved); !errors.Is(err, tc.want) || !reflect.DeepEqual(u, Unread{}) {
+			u, err := DecodeUnread(saved)
+			if !errors.Is(err, tc.want) || err != nil && !reflect.DeepEqual(u, Unread{}) {
 				t.Errorf("got %+v, %v, want %v", u, err, tc.want)
 			}
 		})
 	}
+}
+
+// ascending is so many hashes.
+func ascending(n int) (hashes string) {
+	for i := range n {
+		hashes += fmt.Sprintf("%016x", i+1)
+	}
+	return hashes
 }
 
 func FuzzDecodeUnread(f *testing.F) {

@@ -25,7 +25,7 @@ func DecodeUnread(b []byte) (Unread, error) {
 	case b[0] < unreadFormat:
 		return u, errUnreadCorrupt
 	}
-	r := unreadReader{b: b[1:]}
+	r := unreadReader{b: b, at: 1}
 	has := r.number()
 	r.check(has < hasEnd)
 	if has&hasLine != 0 {
@@ -47,9 +47,10 @@ func DecodeUnread(b []byte) (Unread, error) {
 		u.seen = int64(binary.BigEndian.Uint16(r.take(2)))
 		r.check(u.seen > 0)
 	}
-	var threads []hash
+	var few [8]savedThread
+	threads := few[:0]
 	if has&hasThreads != 0 {
-		threads = r.threads(&u)
+		threads = r.threads(&u, threads)
 	}
 	if has&hasRedacted != 0 {
 		u.redacted = r.redacted(u.line)
@@ -83,31 +84,29 @@ func (u *Unread) callsAgree() bool {
 	return true
 }
 
-// unreadReader takes apart what Encode wrote. Once it is corrupt it has nothing more, and what it returns means nothing.
+// unreadReader takes apart what Encode wrote, and refuses what it would not have written. Once it is corrupt it has nothing more, and what it returns means nothing.
 type unreadReader struct {
 	b       []byte
+	at      int
 	corrupt bool
 }
 
+func (r *unreadReader) left() int { return len(r.b) - r.at }
+
 func (r *unreadReader) check(ok bool) {
 	if !ok {
-		r.b, r.corrupt = nil, true
+		r.at, r.corrupt = len(r.b), true
 	}
 }
 
 // number is the next uvarint, in its shortest form.
 func (r *unreadReader) number() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 {
-		v := r.b[0]
-		r.b = r.b[1:]
-		return uint64(v)
-	}
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 || r.b[n-1] == 0 {
+	v, n := binary.Uvarint(r.b[r.at:])
+	if n <= 0 || n > 1 && r.b[r.at+n-1] == 0 {
 		r.check(false)
 		return 0
 	}
-	r.b = r.b[n:]
+	r.at += n
 	return v
 }
 
@@ -130,7 +129,7 @@ func (r *unreadReader) above(position int64) int64 {
 // count is how many follow, of which each takes so many bytes at least.
 func (r *unreadReader) count(size, most int) int {
 	n := r.number()
-	r.check(n > 0 && n <= uint64(min(most, len(r.b)/size)))
+	r.check(n > 0 && n <= uint64(min(most, r.left()/size)))
 	if r.corrupt {
 		return 0
 	}
@@ -139,29 +138,39 @@ func (r *unreadReader) count(size, most int) int {
 
 // take is the next n bytes; zeroes if there are fewer.
 func (r *unreadReader) take(n int) []byte {
-	if len(r.b) < n {
+	if r.left() < n {
 		r.check(false)
 		return make([]byte, n)
 	}
-	taken := r.b[:n]
-	r.b = r.b[n:]
-	return taken
+	r.at += n
+	return r.b[r.at-n : r.at]
 }
 
 func (r *unreadReader) hash() hash { return hash(binary.BigEndian.Uint64(r.take(8))) }
 
-func (r *unreadReader) threads(u *Unread) []hash {
-	threads := make([]hash, r.count(9, len(r.b)))
-	last := mainThread
-	for i := range threads {
-		threads[i] = r.hash()
-		r.check(threads[i] > last)
-		last = threads[i]
+// savedThread is one of the threads that the bytes name.
+type savedThread struct {
+	thread hash
+	line   int64
+	used   bool // it has a receipt or something unread
+}
+
+func (r *unreadReader) threads(u *Unread, threads []savedThread) []savedThread {
+	n, last := r.count(9, r.left()), mainThread
+	for range n {
+		t := r.hash()
+		r.check(t > last)
+		threads, last = append(threads, savedThread{thread: t, line: u.line}), t
 	}
 	base := max(u.line, u.threadFloor)
-	for _, t := range threads {
-		if distance := r.number(); distance > 0 && !r.corrupt {
-			u.receipts = append(u.receipts, receipt{t, r.plus(base, distance)})
+	for i := range threads {
+		if distance := r.number(); distance > 0 {
+			t := &threads[i]
+			t.line, t.used = r.plus(base, distance), true
+			if u.receipts == nil {
+				u.receipts = make([]receipt, 0, n-i)
+			}
+			u.receipts = append(u.receipts, receipt{t.thread, t.line})
 		}
 	}
 	r.check(len(u.receipts) <= maxReceipts)
@@ -169,7 +178,7 @@ func (r *unreadReader) threads(u *Unread) []hash {
 }
 
 func (r *unreadReader) redacted(last int64) []int64 {
-	redacted := make([]int64, r.count(1, len(r.b)))
+	redacted := make([]int64, r.count(1, r.left()))
 	for i := range redacted {
 		last = r.above(last)
 		redacted[i] = last
@@ -188,50 +197,45 @@ func (r *unreadReader) calls(line int64) []call {
 	return calls
 }
 
-func (r *unreadReader) notified(u *Unread, threads []hash) {
-	named := len(u.receipts) // of the threads; in the end it must be all
-	if len(r.b) > 0 {
-		u.notified = make([]mark, 0, numbers(r.b)+1) // most often, what is read is read to add one
+func (r *unreadReader) notified(u *Unread, threads []savedThread) {
+	if r.left() > 0 {
+		u.notified = make([]mark, 0, numbers(r.b[r.at:])+1) // one more: most often, one is added
 	}
-	last, t, line, low := u.lineOf(mainThread), mainThread, u.lineOf(mainThread), 1
-	var few [32]bool
-	seen := few[:]
+	main := savedThread{line: u.lineOf(mainThread)}
+	in, last, low := &main, main.line, 1
 	if len(threads) > 0 {
 		last, low = u.line, 2
-		if len(threads) > len(seen) {
-			seen = make([]bool, len(threads))
-		}
 	}
 	redacted := u.redacted
-	for len(r.b) > 0 {
+	for r.left() > 0 {
 		v := r.number()
 		r.check(v>>low > 0)
 		last = r.plus(last, v>>low)
 		if low == 2 && v&2 != 0 {
-			n := r.number()
-			r.check(n <= uint64(len(threads)))
-			if r.corrupt {
-				return
-			}
-			before := t
-			if t = mainThread; n > 0 {
-				t = threads[n-1]
-				_, known := u.receipt(t)
-				if !known && !seen[n-1] {
-					named++
-				}
-				seen[n-1] = true
-			}
-			r.check(t != before)
-			line = u.lineOf(t)
+			before := in
+			in = r.thread(threads, &main)
+			r.check(in != before)
 		}
+		in.used = true
 		for len(redacted) > 0 && redacted[0] < last {
 			redacted = redacted[1:]
 		}
-		r.check(last > line && (len(redacted) == 0 || redacted[0] != last))
-		u.notified = append(u.notified, mark{last, t, v&1 == 1})
+		r.check(last > in.line && (len(redacted) == 0 || redacted[0] != last))
+		u.notified = append(u.notified, mark{last, in.thread, v&1 == 1})
 	}
-	r.check(named == len(threads))
+	for i := range threads {
+		r.check(threads[i].used)
+	}
+}
+
+// thread is the next thread that something unread is in.
+func (r *unreadReader) thread(threads []savedThread, main *savedThread) *savedThread {
+	n := r.number()
+	r.check(n <= uint64(len(threads)))
+	if n == 0 || r.corrupt {
+		return main
+	}
+	return &threads[n-1]
 }
 
 // numbers is how many uvarints b holds.

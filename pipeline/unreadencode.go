@@ -94,14 +94,17 @@ func (u *Unread) threads(threads []hash) []hash {
 	}
 	last := mainThread
 	for i := range u.notified {
-		if t := u.notified[i].thread; t != last {
-			if last = t; t != mainThread {
-				threads = append(threads, t)
+		t := u.notified[i].thread
+		if t == last {
+			continue
+		}
+		if last = t; t != mainThread {
+			if n, known := slices.BinarySearch(threads, t); !known {
+				threads = slices.Insert(threads, n, t)
 			}
 		}
 	}
-	slices.Sort(threads)
-	return slices.Compact(threads)
+	return threads
 }
 
 func (u *Unread) appendThreads(b []byte, threads []hash) []byte {
