@@ -37,7 +37,11 @@ type crowd struct {
 // newCrowd makes a crowd. Users and rooms are spread over so many partitions, and no worker runs yet.
 func newCrowd(t *testing.T, partitions, users, rooms int) *crowd {
 	t.Helper()
-	c := &crowd{world: newWorld(t), sent: map[string][]string{}, unread: map[string]map[string][]int{}, due: map[string]map[string][]string{}, away: map[string]map[string]bool{}}
+	c := &crowd{
+		world: newWorld(t), sent: map[string][]string{}, unread: map[string]map[string][]int{}, due: map[string]map[string][]string{}, away: map[string]map[string]bool{},
+	}
+	// Where nothing fails, nothing may come twice, and a slow machine is no failure.
+	c.cfg.Redis.Timeout, c.cfg.Kafka.SessionTimeout = 20*time.Second, 20*time.Second
 	cfg := c.cfg.Kafka
 	cfg.Log = slog.New(slog.DiscardHandler)
 	var err error

@@ -157,6 +157,7 @@ func ruleset(n int) map[string]any {
 func TestZombieBesideTheNewOwner(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t, 4, 6, 4)
+	c.cfg.Kafka.SessionTimeout = 6 * time.Second // the least that brokers allow: so long the new owner waits
 	var s spell
 	zombie := c.startOn(s.dial)
 	c.ready(zombie)
