@@ -34,6 +34,7 @@ type Rooms struct {
 	Partitions  func() int // of the notifications topic
 	Clock       clock.Clock
 	Log         *slog.Logger
+	Metrics     *Metrics // nil: none
 
 	rooms      *otter.Cache[string, *Room]
 	evaluators *sync.Pool // of *rules.Evaluator: each keeps the memory of its last use
@@ -41,6 +42,9 @@ type Rooms struct {
 
 // NewRooms completes the stage with a cache of at most size rooms.
 func NewRooms(s Rooms, size int) *Rooms {
+	if s.Metrics == nil {
+		s.Metrics = noMetrics()
+	}
 	s.evaluators = &sync.Pool{New: func() any { return new(rules.Evaluator) }}
 	s.rooms = otter.Must(&otter.Options[string, *Room]{MaximumSize: size})
 	return &s

@@ -219,6 +219,7 @@ func (s *Users) logStep(ctx context.Context, e *errand, unread int, step pushers
 	if e.notice.Retry != nil {
 		attempt += e.notice.Retry.Attempts
 	}
+	s.Metrics.settled(ctx, step.Action.String(), step.Reason)
 	s.Log.LogAttrs(ctx, slog.LevelInfo, "push settled", slog.String("event_id", e.notice.Event.ID), slog.String("room_id", e.notice.RoomID), slog.String("user_id", e.user.ID),
 		slog.String("app_id", e.pusher.AppID), slog.Any("pushkey", e.pusher.Pushkey), slog.String("rule", rule), slog.Int("unread", unread), slog.String("action", step.Action.String()),
 		slog.String("reason", step.Reason), slog.String("detail", step.Detail), slog.Int("attempt", attempt))

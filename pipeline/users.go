@@ -37,6 +37,7 @@ type Users struct {
 	PushFrom    time.Time // what is older is counted, not pushed
 	Clock       clock.Clock
 	Log         *slog.Logger
+	Metrics     *Metrics // nil: none
 
 	backlog backlog
 }
@@ -52,8 +53,15 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 		return nil, err
 	}
 	var out []stream.Message
+	moved := 0
 	for i, n := range notices {
-		out = append(out, s.strays(n, records[i])...)
+		if strays := s.strays(n, records[i]); len(strays) > 0 {
+			out, moved = append(out, strays...), moved+1
+		}
+	}
+	if moved > 0 {
+		s.Metrics.misplaced(ctx, s.Topics.Notifications, moved)
+		s.Log.Warn("notices lie in partitions that their users have left: they are sent on", "topic", s.Topics.Notifications, "partition", batch[0].Partition, "records", moved)
 	}
 	accounts, err := s.accounts(ctx, notices)
 	if err != nil {

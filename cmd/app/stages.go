@@ -28,7 +28,7 @@ func (w *Worker) accountsConsumer(p parts) stream.ConsumerConfig {
 func (w *Worker) roomsConsumer(p parts) stream.ConsumerConfig {
 	s := pipeline.NewRooms(pipeline.Rooms{
 		Store: w.store, Whole: p.whole, Accounts: p.accounts, Writer: p.writer, DeadLetters: p.deadLetters, Topics: w.cfg.Topics, Server: w.cfg.Homeserver.ServerName, Related: w.cfg.Rules.Options().Features.RelatedEvents,
-		Partitions: w.notificationPartitions, Clock: w.clock, Log: w.log,
+		Partitions: w.notificationPartitions, Clock: w.clock, Log: w.log, Metrics: w.telemetry.pipeline,
 	}, w.cfg.Pipeline.CachedRooms)
 	return stream.ConsumerConfig{Group: w.group(StageRooms), Topic: w.cfg.Topics.Events, Workers: w.cfg.Pipeline.RoomWorkers, Handler: s}
 }
@@ -37,7 +37,7 @@ func (w *Worker) usersConsumer(p parts) stream.ConsumerConfig {
 	s := &pipeline.Users{
 		Counts: w.store, Store: w.store, Accounts: p.accounts, Delivery: delivery.New(w.cfg.Delivery, p.sender, w.clock), Writer: p.writer, DeadLetters: p.deadLetters,
 		Topics: w.cfg.Topics, Tiers: delivery.Tiers, Partitions: w.notificationPartitions, Badge: w.cfg.Badge, MaxUnread: w.cfg.Pipeline.MaxUnread,
-		Expiry: pipeline.Expiry{Call: w.cfg.Delivery.Expiry.Call, Message: w.cfg.Delivery.Expiry.Message}, PushFrom: w.cfg.Delivery.PushFrom.Time(p.meta.FirstStart), Clock: w.clock, Log: w.log,
+		Expiry: pipeline.Expiry{Call: w.cfg.Delivery.Expiry.Call, Message: w.cfg.Delivery.Expiry.Message}, PushFrom: w.cfg.Delivery.PushFrom.Time(p.meta.FirstStart), Clock: w.clock, Log: w.log, Metrics: w.telemetry.pipeline,
 	}
 	return stream.ConsumerConfig{Group: w.group(StageUsers), Topic: w.cfg.Topics.Notifications, Workers: w.cfg.Pipeline.UserWorkers, Batch: 1, Handler: s}
 }
