@@ -72,7 +72,7 @@ func hashOf(id string) hash {
 	return hash(binary.BigEndian.Uint64(sum[:]))
 }
 
-func threadOf(root string) hash {
+func threadHash(root string) hash {
 	if root == "" || root == "main" {
 		return mainThread
 	}
@@ -86,7 +86,7 @@ func (u *Unread) Notify(position int64, thread string, highlight bool) {
 		u.notified[i].highlight = u.notified[i].highlight || highlight
 		return
 	}
-	if t := threadOf(thread); position < maxPosition && !u.passed(position, t) {
+	if t := threadHash(thread); position < maxPosition && !u.passed(position, t) {
 		u.notified = slices.Insert(u.notified, i, mark{position, t, highlight})
 	}
 }
@@ -105,7 +105,7 @@ func (u *Unread) Read(position int64) {
 // forgotten receipt has read. So nothing read comes back, and what is counted already stays. What is lost is a notification that was held up while
 // the user read a hundred other threads further than it, and the room itself not as far.
 func (u *Unread) ReadThread(thread string, position int64) {
-	t := threadOf(thread)
+	t := threadHash(thread)
 	if position <= u.lineOf(t) || position >= maxPosition {
 		return
 	}
@@ -204,7 +204,7 @@ func (u *Unread) Trim(limit int) {
 
 // Passed says whether a notification at position, in that thread, needs nobody's attention any more: read, redacted, or from before the user left.
 func (u *Unread) Passed(position int64, thread string) bool {
-	return u.passed(position, threadOf(thread))
+	return u.passed(position, threadHash(thread))
 }
 
 // Redacted says whether the event at position is known to be redacted. What has been read in all threads is not known any more.
@@ -234,7 +234,7 @@ func (u *Unread) Count() (notifications, highlights int) {
 
 // CountThread is Count for one thread.
 func (u *Unread) CountThread(thread string) (notifications, highlights int) {
-	t := threadOf(thread)
+	t := threadHash(thread)
 	for i := range u.notified {
 		if m := &u.notified[i]; m.thread == t {
 			notifications++

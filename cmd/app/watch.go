@@ -56,8 +56,17 @@ func (w *Worker) keyedTopics() []*keyedTopic {
 // notificationPartitions is the number of partitions by which users are spread.
 func (w *Worker) notificationPartitions() int { return int(w.notifications.partitions.Load()) }
 
-// eventPartitions is the number of partitions by which the homeserver spreads rooms.
-func (w *Worker) eventPartitions() int { return int(w.events.partitions.Load()) }
+// eventPartitions is the number of partitions by which the homeserver spreads rooms. It is asked when a room comes from another partition than before: right after the topic was
+// given more, the number of the last look would make an alarm of it.
+func (w *Worker) eventPartitions() int {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	known := int(w.events.partitions.Load())
+	if topics, err := w.cluster.Topics(ctx, w.events.name); err == nil {
+		return max(known, topics[w.events.name].Partitions)
+	}
+	return known
+}
 
 // watchPartitions follows the number of partitions of the keyed topics. The client knows it within a second anyway: looking costs nothing.
 func (w *Worker) watchPartitions(ctx context.Context) error {
