@@ -100,10 +100,25 @@ type RoomStore interface {
 	FillRoom(ctx context.Context, roomID string, fields map[string]string) (filled int, err error)
 }
 
-// CountStore keeps what users have unread.
+// SavedCounts is what is saved of one user's counts.
+type SavedCounts struct {
+	Rooms map[string][]byte // room id to what Apply returned
+	Told  map[string]string // what pushers were last told, by the name that ToldChange gave them
+}
+
+// ToldChange changes what one pusher of a user was told, unless somebody else has changed it since it was From. "" is nothing.
+type ToldChange struct {
+	UserID   string
+	Pusher   string // a short name of the pusher, of its user's others
+	From, To string
+}
+
+// CountStore keeps what users have unread, and what their pushers were told of it.
 type CountStore interface {
 	// ChangeCounts applies the changes. Those of different users go side by side; each is compared and set, so that two owners who write at once lose nothing.
 	ChangeCounts(ctx context.Context, changes []CountChange) error
-	// Counts reads what each user has saved in all rooms, in the order of the users: room id to what Apply returned.
-	Counts(ctx context.Context, userIDs []string) ([]map[string][]byte, error)
+	// Counts reads what each user has saved in all rooms and of all pushers, in the order of the users.
+	Counts(ctx context.Context, userIDs []string) ([]SavedCounts, error)
+	// Tell makes the changes whose From still holds, and returns what is saved of each pusher then: To, or what somebody else has saved.
+	Tell(ctx context.Context, changes []ToldChange) ([]string, error)
 }

@@ -80,7 +80,7 @@ func lookUp(ctx context.Context, cfg *config.Config, userID, roomID string, w io
 	if !room.Known() {
 		fmt.Fprintf(w, "Redis knows nothing of room %s.\n", roomID)
 	}
-	return room, accounts[0], counts[0], nil
+	return room, accounts[0], counts[0].Rooms, nil
 }
 
 // foldState makes a room of its state events, one JSON object a line.

@@ -146,7 +146,7 @@ func traffic(t *testing.T, cfg Config, disturb func()) {
 		t.Fatal(err)
 	}
 	for i, want := range []int{workers * rounds, rounds, rounds} {
-		if got := len(numbers(counts[i]["!r:x"])); got != want {
+		if got := len(numbers(counts[i].Rooms["!r:x"])); got != want {
 			t.Errorf("user %d: %d of %d numbers", i, got, want)
 		}
 	}
@@ -283,7 +283,7 @@ func TestRestart(t *testing.T) {
 	}
 	until(t, func() error { return s.ChangeCounts(t.Context(), []pipeline.CountChange{adding("@a:x", "!r:x", 2)}) })
 	counts, err := s.Counts(t.Context(), []string{"@a:x"})
-	if got := numbers(counts[0]["!r:x"]); err != nil || len(got) != 2 {
+	if got := numbers(counts[0].Rooms["!r:x"]); err != nil || len(got) != 2 {
 		t.Errorf("counts = %v, %v", got, err)
 	}
 }
@@ -318,6 +318,10 @@ func everyCall(s *Store) map[string]func(ctx context.Context) error {
 		},
 		"ChangeCounts": func(ctx context.Context) error {
 			return s.ChangeCounts(ctx, []pipeline.CountChange{replacing(user, room, "hush")})
+		},
+		"Tell": func(ctx context.Context) error {
+			_, err := s.Tell(ctx, []pipeline.ToldChange{{UserID: user, Pusher: "hush", To: "hush"}})
+			return err
 		},
 		"Counts": func(ctx context.Context) error { _, err := s.Counts(ctx, []string{user}); return err },
 	}

@@ -6,7 +6,7 @@ package state
 //	<p>meta                  hash  Start (start.lua)                                for ever  170
 //	<p>accounts-applied      hash  SetAccountsApplied (raise_applied.lua)           for ever  30 a partition of the account topic
 //	<p>{sN}:account:<user>   hash  ApplyAccounts, RemoveField                       for ever  200 + 190 a field + its JSON; a tombstone 140
-//	<p>{sN}:counts:<user>    hash  ChangeCounts (change_counts.lua)                 for ever  130 + 40 a room + what it has unread
+//	<p>{sN}:counts:<user>    hash  ChangeCounts, Tell (change_counts.lua)           for ever  130 + 40 a room + what it has unread
 //	<p>{sN}:room:<room>      hash  SaveRoom, FillRoom                               for ever  150 + 100 a member
 //	<p>{sN}:threads:<room>   hash  SaveRoom (save_room.lua)                         for ever  160 an event of the index that is in a thread
 //	<p>{sN}:index:<room>     zset  SaveRoom (save_room.lua)                         for ever  50 an event id, 145 in rooms of more than 128; at most indexSize
@@ -55,7 +55,7 @@ func (k keys) accountsApplied() string { return k.prefix + "accounts-applied" }
 // account names what is known of a user: field to "epoch partition offset value", where an empty value is a tombstone.
 func (k keys) account(userID string) string { return k.of("account", userID) }
 
-// counts names what a user has unread: room id to bytes.
+// counts names what a user has unread: room id to bytes; and toldMark with a pusher's name to what it was told.
 func (k keys) counts(userID string) string { return k.of("counts", userID) }
 
 // threads names the threads of a room's events: event id to "depth root", of those in one.
