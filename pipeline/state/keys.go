@@ -7,8 +7,8 @@ package state
 //	<p>accounts-applied      hash  SetAccountsApplied (raise_applied.lua)           for ever  30 a partition of the account topic
 //	<p>{sN}:account:<user>   hash  ApplyAccounts, RemoveField                       for ever  200 + 190 a field + its JSON; a tombstone 140
 //	<p>{sN}:counts:<user>    hash  ChangeCounts, Tell (change_counts.lua)           for ever  130 + 40 a room + what it has unread
-//	<p>{sN}:room:<room>      hash  SaveRoom, FillRoom                               for ever  150 + 100 a member
-//	<p>{sN}:threads:<room>   hash  SaveRoom (save_room.lua)                         for ever  160 an event of the index that is in a thread
+//	<p>{sN}:room:<room>      hash  SaveRoom, FillRoom                               for ever  150 + 115 a member, also one who has left
+//	<p>{sN}:threads:<room>   hash  SaveRoom (save_room.lua)                         for ever  145 an event of the index that is in a thread
 //	<p>{sN}:index:<room>     zset  SaveRoom (save_room.lua)                         for ever  50 an event id, 145 in rooms of more than 128; at most indexSize
 //
 // <p> is the configured prefix; N is the shard of the user or room. The bytes are measured on Redis 7.0 with its own settings, with ids of common length. Redis packs
