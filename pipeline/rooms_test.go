@@ -130,7 +130,7 @@ func event(id, kind, sender, content string) string {
 	return fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":%q,"sender":%q,"content":%s}`, id, roomID, kind, sender, content)
 }
 
-func message(id, sender string) string {
+func eventMessage(id, sender string) string {
 	return event(id, "m.room.message", sender, `{"msgtype":"m.text","body":"hi"}`)
 }
 
@@ -273,12 +273,12 @@ func TestNotices(t *testing.T) {
 	w := newRoomsWorld(t)
 	w.want(w.each(
 		member("$invite", "@bob:hs", "invite"), member("$bob", "@bob:hs", "join"), member("$carol", "@carol:hs", "join"), member("$0", "@botty:hs", "join"), member("$1", "@eve:other", "join"),
-		message("$m1", "@bob:hs"), message("$m2", "@eve:other"), member("$leave", "@carol:hs", "ban"), member("$2", "@botty:hs", "leave"),
+		eventMessage("$m1", "@bob:hs"), eventMessage("$m2", "@eve:other"), member("$leave", "@carol:hs", "ban"), member("$2", "@botty:hs", "leave"),
 	),
 		"invite bob $invite", "notify bob $invite", "join bob $bob", "join carol $carol", "notify carol $m1", "notify bob carol $m2", "leave carol $leave")
 
 	w.want(w.each(
-		message("$root", "@eve:other"),
+		eventMessage("$root", "@eve:other"),
 		related("$t1", "@eve:other", "m.thread", "$root"),
 		related("$t2", "@eve:other", "m.reference", "$t1"),
 		event("$redact", "m.room.redaction", "@eve:other", `{"redacts":"$t2"}`),
@@ -295,7 +295,7 @@ func TestSilentEvents(t *testing.T) {
 	w := newRoomsWorld(t)
 	var got []string
 	for _, value := range []string{
-		member("$bob", "@bob:hs", "join"), member("$invite", "@carol:hs", "invite"), message("$m1", "@x:other"), event("$answer", "m.call.answer", "@bob:hs", `{"call_id":"c"}`),
+		member("$bob", "@bob:hs", "join"), member("$invite", "@carol:hs", "invite"), eventMessage("$m1", "@x:other"), event("$answer", "m.call.answer", "@bob:hs", `{"call_id":"c"}`),
 		event("$redact", "m.room.redaction", "@x:other", `{"redacts":"$m1"}`), member("$leave", "@bob:hs", "leave"),
 	} {
 		got = append(got, w.do(w.record(value, silently))...)
@@ -329,16 +329,16 @@ func TestEventsAreToldOnce(t *testing.T) {
 	t.Parallel()
 	w := newRoomsWorld(t)
 	w.room()
-	w.want(w.do(w.record(message("$m1", "@x:other")), w.record(message("$m1", "@x:other")), w.record(member("$leave", "@carol:hs", "leave")), w.record(member("$carol", "@carol:hs", "join"))),
+	w.want(w.do(w.record(eventMessage("$m1", "@x:other")), w.record(eventMessage("$m1", "@x:other")), w.record(member("$leave", "@carol:hs", "leave")), w.record(member("$carol", "@carol:hs", "join"))),
 		"notify bob carol $m1", "leave carol $leave")
-	w.want(w.do(w.record(message("$m1", "@x:other")), w.record(message("$m1", "@x:other"), header("stream-position", "900")), w.record(message("$m1", "@x:other"), inPartition(2))))
+	w.want(w.do(w.record(eventMessage("$m1", "@x:other")), w.record(eventMessage("$m1", "@x:other"), header("stream-position", "900")), w.record(eventMessage("$m1", "@x:other"), inPartition(2))))
 	w.restart()
-	w.want(w.do(w.record(message("$m1", "@x:other")), w.record(member("$carol", "@carol:hs", "join")), w.record(message("$m2", "@x:other"))), "notify bob $m2")
+	w.want(w.do(w.record(eventMessage("$m1", "@x:other")), w.record(member("$carol", "@carol:hs", "join")), w.record(eventMessage("$m2", "@x:other"))), "notify bob $m2")
 	redaction := event("$redact", "m.room.redaction", "@x:other", `{"redacts":"$m1"}`)
 	w.want(w.each(redaction, redaction), "redact bob $m1")
 
 	// What failed was not told, however often it was tried.
-	batch := []*stream.Record{w.record(message("$m3", "@x:other")), w.record(message("$m3", "@x:other")), w.record(receipt("$m4", "@bob:hs", "")), w.record(message("$m4", "@x:other"))}
+	batch := []*stream.Record{w.record(eventMessage("$m3", "@x:other")), w.record(eventMessage("$m3", "@x:other")), w.record(receipt("$m4", "@bob:hs", "")), w.record(eventMessage("$m4", "@x:other"))}
 	w.fail = errors.New("kafka is away")
 	if err := w.try(batch...); err == nil {
 		t.Fatal("a failed write is no error")
@@ -359,13 +359,13 @@ func TestStateResetIsFolded(t *testing.T) {
 		if ofStream {
 			header("stream-position", "1")(again) // that of the event, as it was first
 		}
-		w.want(w.each(member("$leave", "@bob:hs", "leave"), message("$m1", "@x:other")), "leave bob $leave", "notify carol $m1")
+		w.want(w.each(member("$leave", "@bob:hs", "leave"), eventMessage("$m1", "@x:other")), "leave bob $leave", "notify carol $m1")
 		again.Offset = w.offset
 		w.offset++
 		w.want(w.do(again), "join bob elsewhere silently")
-		w.want(w.each(message("$m2", "@x:other")), "notify bob carol $m2")
+		w.want(w.each(eventMessage("$m2", "@x:other")), "notify bob carol $m2")
 		w.restart()
-		w.want(w.each(message("$m3", "@x:other"), receipt("$bob", "@carol:hs", "")), "notify bob carol $m3", "read carol $bob")
+		w.want(w.each(eventMessage("$m3", "@x:other"), receipt("$bob", "@carol:hs", "")), "notify bob carol $m3", "read carol $bob")
 	}
 }
 
@@ -380,11 +380,11 @@ func TestStreamPositionsOutOfOrder(t *testing.T) {
 	at(100, `{"event_id":"$create","room_id":"!r:hs","type":"m.room.history_visibility","sender":"@x:other","state_key":"","content":{"history_visibility":"joined"}}`)
 	at(101, member("$bob", "@bob:hs", "join"))
 	at(110, member("$carol", "@carol:hs", "join"))
-	w.want(at(105, message("$m1", "@x:other")), "notify bob $m1")
-	w.want(at(111, message("$m2", "@x:other")), "notify bob carol $m2")
+	w.want(at(105, eventMessage("$m1", "@x:other")), "notify bob $m1")
+	w.want(at(111, eventMessage("$m2", "@x:other")), "notify bob carol $m2")
 	w.want(at(120, member("$leave", "@bob:hs", "leave")), "leave bob $leave")
 	w.want(at(115, member("$old", "@bob:hs", "join")), "join bob $old")
-	w.want(at(121, message("$m3", "@x:other")), "notify carol $m3")
+	w.want(at(121, eventMessage("$m3", "@x:other")), "notify carol $m3")
 }
 
 func TestReceiptsBeforeTheirEvents(t *testing.T) {
@@ -393,14 +393,14 @@ func TestReceiptsBeforeTheirEvents(t *testing.T) {
 	w.room()
 	w.want(w.each(receipt("$m1", "@bob:hs", ""), receipt("$m1", "@bob:hs", "$root"), receipt("$m1", "@bob:hs", ""), receipt("$m1", "@eve:other", ""), receipt("$m2", "@carol:hs", "main")))
 	w.restart()
-	w.want(w.each(message("$m1", "@x:other")), "read bob $m1 bob $m1 in $root", "notify bob carol $m1")
-	w.want(w.do(w.record(receipt("$m3", "@bob:hs", "")), w.record(message("$m3", "@x:other"))), "read bob $m3", "notify bob carol $m3")
+	w.want(w.each(eventMessage("$m1", "@x:other")), "read bob $m1 bob $m1 in $root", "notify bob carol $m1")
+	w.want(w.do(w.record(receipt("$m3", "@bob:hs", "")), w.record(eventMessage("$m3", "@x:other"))), "read bob $m3", "notify bob carol $m3")
 	w.want(w.do(w.record(receipt("$m3", "@bob:hs", ""))), "read bob $m3")
 	if got := w.counted("tocsin.receipts.unresolved"); got != 0 {
 		t.Errorf("%d receipts are unresolved", got)
 	}
 	// $m2 comes after more than an hour, by Kafka's time.
-	w.want(w.do(w.record(message("$m2", "@x:other"), later(2*time.Hour))), "notify bob carol $m2")
+	w.want(w.do(w.record(eventMessage("$m2", "@x:other"), later(2*time.Hour))), "notify bob carol $m2")
 	if got := w.counted("tocsin.receipts.unresolved"); got != 1 {
 		t.Errorf("%d receipts are unresolved, want 1", got)
 	}
@@ -418,7 +418,7 @@ func TestReceiptsBeforeTheirEvents(t *testing.T) {
 		t.Errorf("%d receipts are unresolved, want 11", got)
 	}
 	w.restart()
-	w.want(w.do(w.record(message("$never9", "@x:other"), later(3*time.Hour)), w.record(message("$never10", "@x:other"), later(3*time.Hour))),
+	w.want(w.do(w.record(eventMessage("$never9", "@x:other"), later(3*time.Hour)), w.record(eventMessage("$never10", "@x:other"), later(3*time.Hour))),
 		"notify bob carol elsewhere", "read bob elsewhere", "notify bob carol elsewhere")
 }
 
@@ -440,11 +440,11 @@ func TestMisplacedRoomsRaiseTheAlarm(t *testing.T) {
 	w := newRoomsWorld(t)
 	w.room()
 	w.partitions = 8 // drained: more partitions
-	w.want(w.do(w.record(message("$m1", "@x:other"), inPartition(5))), "notify bob carol $m1")
+	w.want(w.do(w.record(eventMessage("$m1", "@x:other"), inPartition(5))), "notify bob carol $m1")
 	if got := w.counted("tocsin.records.misplaced"); got != 0 || strings.Contains(w.log.String(), "ERROR") {
 		t.Errorf("%d records are misplaced after a drain", got)
 	}
-	w.want(w.do(w.record(message("$m2", "@x:other")), w.record(message("$m3", "@x:other"), inPartition(5))), "notify bob carol $m2", "notify bob carol $m3")
+	w.want(w.do(w.record(eventMessage("$m2", "@x:other")), w.record(eventMessage("$m3", "@x:other"), inPartition(5))), "notify bob carol $m2", "notify bob carol $m3")
 	if got := w.counted("tocsin.records.misplaced"); got != 2 || strings.Count(w.log.String(), "level=ERROR") != 1 {
 		t.Errorf("%d records are misplaced, want 2; one error in\n%s", got, &w.log)
 	}
@@ -458,9 +458,9 @@ func TestMisplacedRoomsRaiseTheAlarm(t *testing.T) {
 func TestReadingAgain(t *testing.T) {
 	t.Parallel()
 	values := []string{
-		member("$bob", "@bob:hs", "join"), member("$carol", "@carol:hs", "join"), message("$m1", "@x:other"), related("$t1", "@x:other", "m.thread", "$m1"), receipt("$m3", "@bob:hs", ""),
-		related("$t2", "@x:other", "m.reference", "$t1"), receipt("$m4", "@bob:hs", ""), member("$leave", "@carol:hs", "leave"), message("$m2", "@x:other"), message("$m3", "@x:other"),
-		member("$join", "@carol:hs", "join"), message("$last", "@x:other"),
+		member("$bob", "@bob:hs", "join"), member("$carol", "@carol:hs", "join"), eventMessage("$m1", "@x:other"), related("$t1", "@x:other", "m.thread", "$m1"), receipt("$m3", "@bob:hs", ""),
+		related("$t2", "@x:other", "m.reference", "$t1"), receipt("$m4", "@bob:hs", ""), member("$leave", "@carol:hs", "leave"), eventMessage("$m2", "@x:other"), eventMessage("$m3", "@x:other"),
+		member("$join", "@carol:hs", "join"), eventMessage("$last", "@x:other"),
 	}
 	ids := []string{"$bob", "$carol", "$m1", "$m2", "$m3", "$t1", "$t2", "$leave", "$join", "$last"}
 	whole := newRoomsWorld(t)
@@ -515,7 +515,7 @@ func TestTwoOwners(t *testing.T) {
 	fresh := w.stage
 	var records []*stream.Record
 	for i := range 20 {
-		records = append(records, w.record(message(fmt.Sprint("$", i), "@x:other")))
+		records = append(records, w.record(eventMessage(fmt.Sprint("$", i), "@x:other")))
 	}
 	var told []string
 	for i, rec := range records {
@@ -548,7 +548,7 @@ func TestImportedRoomIsKnown(t *testing.T) {
 		t.Fatal(imp.Filled(), err)
 	}
 	w.out = nil
-	w.want(w.each(message("$m1", "@x:other"), member("$leave", "@carol:hs", "leave")), "notify bob carol $m1", "leave carol $leave")
+	w.want(w.each(eventMessage("$m1", "@x:other"), member("$leave", "@carol:hs", "leave")), "notify bob carol $m1", "leave carol $leave")
 	if err := imp.Add(t.Context(), []byte(member("$carol", "@carol:hs", "join"))); err != nil {
 		t.Fatal(err)
 	}
@@ -556,7 +556,7 @@ func TestImportedRoomIsKnown(t *testing.T) {
 		t.Errorf("an import brought somebody back: %d, %v", imp.Filled(), err)
 	}
 	w.out = nil
-	w.want(w.each(message("$m2", "@x:other")), "notify bob $m2")
+	w.want(w.each(eventMessage("$m2", "@x:other")), "notify bob $m2")
 	if got := slices.Collect(strings.Lines(w.log.String())); len(got) > 0 {
 		t.Errorf("the log says %q", got)
 	}
