@@ -326,6 +326,11 @@ func (w *Worker) Ready() error {
 				return fmt.Errorf("%s/%d is left alone: %w", p.Topic, p.Partition, p.Stopped)
 			}
 		}
+		if stuck := c.Stuck(); len(stuck) > 1 {
+			return fmt.Errorf("%v, and %d more", stuck[0], len(stuck)-1)
+		} else if len(stuck) == 1 {
+			return errors.New(stuck[0].String())
+		}
 	}
 	return nil
 }
