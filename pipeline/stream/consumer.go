@@ -243,7 +243,7 @@ func (c *Consumer) Progress() []Progress {
 		g := p.progress()
 		for _, s := range stuck {
 			if s.Partition == g.Partition {
-				g.Stuck = append(g.Stuck, s)
+				g.Stuck++
 			}
 		}
 		all = append(all, g)
