@@ -193,7 +193,7 @@ func TestDeadLetterShowsNoPushkey(t *testing.T) {
 	for _, tc := range []struct{ name, stage, topic, value, want string }{
 		{"an account record", "accounts", "matrix.account", `{"content":{"pushkey":"bobs-key","data":{"Auth":"bobs-key","url":"u"}},"list":[{"pushkey":"bobs-key"}]}`,
 			fmt.Sprintf(`{"content":{"pushkey":%q,"data":{"Auth":%q,"url":"u"}},"list":[{"pushkey":%q}]}`, bobsHash, bobsHash, bobsHash)},
-		{"a pushkey that is no text", "accounts", "matrix.account", `{"pushkey":["bobs-key"]}`, fmt.Sprintf(`{"pushkey":%q}`, pushers.NewPushkey(`["bobs-key"]`))},
+		{"a pushkey that is no text", "accounts", "matrix.account", `{"pushkey":["bobs-key"]}`, fmt.Sprintf(`{"pushkey":%q}`, pushers.NewPushkey(`["bobs-key"]`).String())},
 		{"escaped and twice", "accounts", "matrix.account", `{"pushke\u0079":"bobs-key","pushkey":"bobs-key"}`, fmt.Sprintf(`{"pushkey":%q,"pushkey":%q}`, bobsHash, bobsHash)},
 		{"no JSON", "accounts", "matrix.account", `{"pushkey":"bobs-key"`, ""},
 		{"two", "accounts", "matrix.account", `{}{"pushkey":"bobs-key"}`, ""},
