@@ -183,20 +183,24 @@ func (r *Replay) record(d *DeadLetter, now time.Time) (stream.Message, error) {
 			m.Headers = append(m.Headers, h)
 		}
 	}
-	switch {
-	case d.Origin.Topic == "":
+	switch from, t := d.Origin.Topic, r.Topics; {
+	case from == "" || d.Stage == "":
 		return m, errors.New("it does not say where it came from")
-	case d.Origin.Topic == r.Topics.Account && !r.Force:
-		return m, errors.New("it is an account record: written again, it would replace a newer one of the same key (--force writes it all the same); better let the homeserver write what it has now")
-	case d.Origin.Topic == r.Topics.Events:
+	case d.Stage == "rooms" && from == t.Events:
 		if _, placed := d.rec.Header(HeaderStreamPosition); !placed && !r.Force && isState(d.rec.Value) {
-			return m, errors.New("it is a state event without a stream-position: written again, it would replace newer state of the room (--force writes it all the same); better let the homeserver write the state of now")
+			return m, errors.New("it is a state event without a stream-position: written again, it would replace newer state of the room (--force writes it all the same)")
 		}
-	case d.Origin.Topic == r.Topics.Notifications:
+	case d.Stage == "accounts" && from == t.Account:
+		if !r.Force {
+			return m, errors.New("it is an account record: written again, it would replace a newer one of the same key (--force writes it all the same)")
+		}
+	case d.Stage == "users" && from == t.Notifications:
 		m.Partition = d.Origin.Partition // that of its users, which its key does not tell
-	case d.Origin.Topic == r.Topics.Account || strings.HasPrefix(d.Origin.Topic, r.Topics.RetryPrefix+"."):
+	case d.Stage == "retry" && strings.HasPrefix(from, t.RetryPrefix+"."):
+	case d.Stage == "users" || d.Stage == "retry":
+		return m, errors.New("it is no delivery that can be read")
 	default:
-		return m, fmt.Errorf("it came from %s, which no stage reads", d.Origin.Topic)
+		return m, fmt.Errorf("it came from %s, which stage %s does not read", from, d.Stage)
 	}
 	return m, nil
 }
@@ -212,16 +216,16 @@ func isState(value []byte) bool {
 // secretMembers are those of account records and notices that nobody may see: who knows them can push to a device.
 var secretMembers = []string{"pushkey", "auth", "endpoint", "p256dh"}
 
-// Value is the value with every pushkey replaced by its hash; content is shown. An error says that this can't be done, because the value can't be read; only room events, which hold no pushkeys, are
-// shown even then.
-func (d *DeadLetter) Value(events string) ([]byte, error) {
+// Value is the value with every pushkey replaced by its hash; content is shown. An error says that this can't be done, because the value can't be read; only what the rooms stage
+// could not use, which holds no pushkeys, is shown even then.
+func (d *DeadLetter) Value() ([]byte, error) {
 	masked, err := maskMembers(d.rec.Value)
 	switch {
 	case len(d.rec.Value) == 0:
 		return d.rec.Value, nil
 	case err == nil:
 		return masked, nil
-	case d.Origin.Topic == events && d.Delivery == nil:
+	case d.Stage == "rooms":
 		return d.rec.Value, nil
 	}
 	return nil, errors.New("the value is no JSON, so the pushkeys in it can't be hidden")

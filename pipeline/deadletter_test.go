@@ -149,12 +149,14 @@ func TestReplayRecord(t *testing.T) {
 		{"a notice", letter("users", "invalid_json", topics.Notifications, "!r:hs", "{"), false, topics.Notifications, ""},
 		{"a retry", letter("retry", "too_large", "tocsin.retry.5s", "@bob:hs", "{"), false, "tocsin.retry.5s", ""},
 		{"a retry of a tier that is no more", letter("retry", "too_large", "tocsin.retry.9s", "@bob:hs", "{"), false, "", "does not exist"},
-		{"a topic of somebody else", letter("rooms", "invalid_json", "payroll", "k", "{"), true, "", "no stage reads"},
+		{"a topic of somebody else", letter("rooms", "invalid_json", "payroll", "k", "{"), true, "", "does not read"},
 		{"cut", letter("rooms", "too_large", topics.Events, "k", "{", stream.HeaderOriginalSize, "5000000"), true, "", "cut from 5000000 bytes to 1"},
 		{"a delivery that was cut", letter("users", "expired", topics.Events, "k", deadNotice("m.room.message"), stream.HeaderOriginalSize, "5000000"), true, "", "cut"},
 		{"a call", letter("users", "expired", topics.Events, "k", deadNotice("m.call.invite")), false, "", "call"},
 		{"a call, by force", letter("users", "expired", topics.Events, "k", deadNotice("m.call.invite")), true, topics.Notifications, ""},
 		{"of a newer version", letter("users", "expired", topics.Events, "k", `{"v":99}`), true, "", "newer version"},
+		{"a delivery that can't be read", letter("users", "expired", topics.Events, "k", `{"v":1}`), true, "", "no delivery"},
+		{"a stage that reads something else", letter("rooms", "invalid_json", topics.Notifications, "k", "{"), true, "", "does not read"},
 		{"of nobody", &stream.Record{}, true, "", "where it came from"},
 	} {
 		r := Replay{Topics: topics, Force: tc.force, Exists: func(topic string) bool { return topic != "tocsin.retry.9s" }}
@@ -199,14 +201,15 @@ func TestDeadLetterShowsNoPushkey(t *testing.T) {
 		{"two", "accounts", "matrix.account", `{}{"pushkey":"bobs-key"}`, ""},
 		{"a tombstone", "accounts", "matrix.account", ``, "-"},
 		{"a notice that was cut", "users", "tocsin.notifications", `{"retry":{"pushkey":"bobs-key"`, ""},
+		{"a delivery that was cut", "users", "matrix.room-events", `{"retry":{"pushkey":"bobs-key"`, ""},
 		{"an event that is no JSON", "rooms", "matrix.room-events", `{"body":`, `{"body":`},
 	} {
-		got, err := ReadDeadLetter(letter(tc.stage, "x", tc.topic, "k", tc.value)).Value("matrix.room-events")
+		got, err := ReadDeadLetter(letter(tc.stage, "x", tc.topic, "k", tc.value)).Value()
 		if strings.TrimSuffix(tc.want, "-") != string(got) || (tc.want == "") != (err != nil) {
 			t.Errorf("%s: %q, %v", tc.name, got, err)
 		}
 	}
-	if v, err := ReadDeadLetter(letter("users", "expired", "matrix.room-events", "@bob:hs", deadNotice("m.room.message"))).Value("matrix.room-events"); err != nil || strings.Contains(string(v), "bobs-key") || !strings.Contains(string(v), "secret words") {
+	if v, err := ReadDeadLetter(letter("users", "expired", "matrix.room-events", "@bob:hs", deadNotice("m.room.message"))).Value(); err != nil || strings.Contains(string(v), "bobs-key") || !strings.Contains(string(v), "secret words") {
 		t.Errorf("%s, %v", v, err)
 	}
 }

@@ -25,6 +25,9 @@ import (
 	"tocsin/pipeline/stream"
 )
 
+// ErrUsage is wrapped by errors about what was asked for: it can't be done, whatever the servers say.
+var ErrUsage = errors.New("that can't be")
+
 // DeadLetterOptions say which dead letters are meant.
 type DeadLetterOptions struct {
 	Reasons, Stages, Topics []string
@@ -57,7 +60,7 @@ func openLetters(ctx context.Context, cfg *config.Config, opts DeadLetterOptions
 	var err error
 	if opts.App != "" {
 		if l.filter.App, err = glob.Compile(opts.App); err != nil {
-			return nil, fmt.Errorf("app %q: %w", opts.App, err)
+			return nil, fmt.Errorf("%w: --app %q: %w", ErrUsage, opts.App, err)
 		}
 	}
 	if l.cluster, err = connectKafka(cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{}); err != nil {
@@ -190,7 +193,7 @@ type ShowOptions struct {
 func ShowDeadLetter(ctx context.Context, cfg *config.Config, id string, opts ShowOptions, w io.Writer) error {
 	partition, offset, err := pipeline.ParseDeadLetterID(id)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	l, err := openLetters(ctx, cfg, DeadLetterOptions{}, io.Discard)
 	if err != nil {
@@ -209,16 +212,16 @@ func ShowDeadLetter(ctx context.Context, cfg *config.Config, id string, opts Sho
 		_, err := w.Write(d.Bytes())
 		return err
 	}
-	return describe(d, opts.Value, cfg.Topics.Events, w)
+	return describe(d, opts.Value, w)
 }
 
 // describe writes a letter for people.
-func describe(d *pipeline.DeadLetter, value bool, events string, w io.Writer) error {
+func describe(d *pipeline.DeadLetter, value bool, w io.Writer) error {
 	say := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-12s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	say("id", "%s", d.ID())
-	say("given up", "%s by stage %s after %d attempts", d.Buried.Format(time.RFC3339Nano), plain(d.Stage), d.Attempts)
+	say("given up", "%s by stage %s", d.Buried.Format(time.RFC3339Nano), plain(d.Stage))
 	say("reason", "%s", plain(d.Reason))
 	say("detail", "%s", strconv.QuoteToGraphic(d.Detail))
 	say("came from", "%s/%d@%d", plain(d.Origin.Topic), d.Origin.Partition, d.Origin.Offset)
@@ -231,7 +234,7 @@ func describe(d *pipeline.DeadLetter, value bool, events string, w io.Writer) er
 		say("event", "%s (%s)", plain(v.EventID), plain(v.Type))
 		say("app", "%s", plain(v.AppID))
 		say("pushkey", "%v", v.Pushkey)
-		say("delivery", "%s", plain(v.ID))
+		say("delivery", "%s, tried %d times", plain(v.ID), d.Attempts)
 	}
 	say("key", "%s", plain(d.Key()))
 	for _, h := range d.Headers() {
@@ -250,7 +253,7 @@ func describe(d *pipeline.DeadLetter, value bool, events string, w io.Writer) er
 		return nil
 	}
 	say("value", "%s", size)
-	b, err := d.Value(events)
+	b, err := d.Value()
 	if err != nil {
 		return fmt.Errorf("%w: --reveal writes the bytes as they are", err)
 	}
