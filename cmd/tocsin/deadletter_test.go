@@ -101,11 +101,11 @@ func (d *deployment) bury() {
 	}
 }
 
-// settled replaces what differs from run to run: names of topics, and times, which become hours after the first letter's.
+// settled replaces what differs from run to run: names of topics, and times, which become hours after the first.
 func (d *deployment) settled(s string) string {
 	s = strings.ReplaceAll(s, d.prefix, "")
 	for h := range 12 {
-		at := d.clock.Now().Add(time.Duration(h-5) * time.Hour).UTC().Format("2006-01-02T15:04:05")
+		at := d.clock.Now().Add(time.Duration(h-6) * time.Hour).UTC().Format("2006-01-02T15:04:05")
 		s = strings.ReplaceAll(s, at, fmt.Sprintf("HOUR-%d", h))
 	}
 	return s
