@@ -133,9 +133,9 @@ func (f *DeadLetterFilter) Matches(d *DeadLetter) bool {
 
 // Replay says how dead letters go back.
 type Replay struct {
-	Topics Topics
-	Exists func(topic string) bool
-	Force  bool // also what may do harm
+	Topics     Topics
+	Partitions func(topic string) int // 0: the topic does not exist
+	Force      bool                   // also what may do harm
 }
 
 // Message is what a letter's replay writes, or an error that says why it can't be replayed.
@@ -155,10 +155,16 @@ func (r *Replay) Message(d *DeadLetter, now time.Time) (stream.Message, error) {
 	default:
 		m, err = r.record(d, now)
 	}
-	if err == nil && !r.Exists(m.Topic) {
-		err = fmt.Errorf("topic %s does not exist", m.Topic)
+	if err != nil {
+		return stream.Message{}, err
 	}
-	return m, err
+	switch n := r.Partitions(m.Topic); {
+	case n == 0:
+		return stream.Message{}, fmt.Errorf("topic %s does not exist", m.Topic)
+	case m.Partition >= n:
+		return stream.Message{}, fmt.Errorf("topic %s has no partition %d", m.Topic, m.Partition)
+	}
+	return m, nil
 }
 
 // delivery is the notice of a delivery that begins anew.

@@ -103,7 +103,7 @@ func TestDeadLetterFilter(t *testing.T) {
 func TestReplayDelivery(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1_800_000_000_000)
-	r := Replay{Topics: DefaultTopics(), Exists: func(string) bool { return true }}
+	r := Replay{Topics: DefaultTopics(), Partitions: func(string) int { return 12 }}
 	before := ReadDeadLetter(letter("users", "exhausted", "matrix.room-events", "@bob:hs", deadNotice("m.room.message"), "notify", "false"))
 	m, err := r.Message(before, now)
 	if err != nil {
@@ -147,6 +147,7 @@ func TestReplayRecord(t *testing.T) {
 		{"an account record", letter("accounts", "invalid_json", topics.Account, "@bob:hs|pusher|a|k", "{"), false, "", "account record"},
 		{"an account record, by force", letter("accounts", "invalid_json", topics.Account, "@bob:hs|pusher|a|k", "{"), true, topics.Account, ""},
 		{"a notice", letter("users", "invalid_json", topics.Notifications, "!r:hs", "{"), false, topics.Notifications, ""},
+		{"a notice of a partition that is no more", letter("users", "invalid_json", topics.Notifications, "!r:hs", "{", stream.HeaderOriginPartition, "6"), true, "", "no partition 6"},
 		{"a retry", letter("retry", "too_large", "tocsin.retry.5s", "@bob:hs", "{"), false, "tocsin.retry.5s", ""},
 		{"a retry of a tier that is no more", letter("retry", "too_large", "tocsin.retry.9s", "@bob:hs", "{"), false, "", "does not exist"},
 		{"a topic of somebody else", letter("rooms", "invalid_json", "payroll", "k", "{"), true, "", "does not read"},
@@ -159,7 +160,12 @@ func TestReplayRecord(t *testing.T) {
 		{"a stage that reads something else", letter("rooms", "invalid_json", topics.Notifications, "k", "{"), true, "", "does not read"},
 		{"of nobody", &stream.Record{}, true, "", "where it came from"},
 	} {
-		r := Replay{Topics: topics, Force: tc.force, Exists: func(topic string) bool { return topic != "tocsin.retry.9s" }}
+		r := Replay{Topics: topics, Force: tc.force, Partitions: func(topic string) int {
+			if topic == "tocsin.retry.9s" {
+				return 0
+			}
+			return 6
+		}}
 		m, err := r.Message(ReadDeadLetter(tc.rec), time.UnixMilli(1))
 		if err == nil && (m.Topic != tc.topic || tc.refuse != "") || err != nil && (tc.refuse == "" || !strings.Contains(err.Error(), tc.refuse)) {
 			t.Errorf("%s: to %q, %v", tc.name, m.Topic, err)

@@ -77,7 +77,7 @@ func ReplayDeadLetters(ctx context.Context, cfg *config.Config, opts ReplayOptio
 	r := &replay{
 		letters: l, opts: opts, writer: l.cluster.NewWriter(stream.WriterConfig{}), group: cfg.Kafka.GroupPrefix + ".replay." + hex.EncodeToString(hash.Sum(nil)), stdout: stdout, begun: time.Now(),
 		places: map[int]int64{}, sure: map[int]int64{},
-		plan: pipeline.Replay{Topics: cfg.Topics, Force: opts.Force, Exists: func(topic string) bool { _, ok := topics[topic]; return ok }},
+		plan: pipeline.Replay{Topics: cfg.Topics, Force: opts.Force, Partitions: func(topic string) int { return topics[topic].Partitions }},
 	}
 	defer r.writer.Close()
 	if opts.Resume {

@@ -61,9 +61,9 @@ func TestOffsets(t *testing.T) {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx, t.Context()) }()
-	for deadline := time.Now().Add(30 * time.Second); !c.Ready(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !c.Ready() || c.Progress()[0].Watermark < 6; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the consumer is not ready")
+			t.Fatal("the consumer has not read all")
 		}
 	}
 	status, stdout, stderr := run(t, d.env, "offsets", "reset", "--group", "rooms", "--to-earliest", "--yes")

@@ -23,7 +23,7 @@ type Config struct {
 	TLS      credential.TLS `yaml:"tls" doc:"TLS to the brokers"`
 	SASL     SASL           `yaml:"sasl" doc:"login at the brokers"`
 
-	GroupPrefix       string        `yaml:"group_prefix" doc:"consumer groups are named PREFIX.STAGE and PREFIX.retry.TIER"`
+	GroupPrefix       string        `yaml:"group_prefix" doc:"consumer groups are named PREFIX.STAGE and PREFIX.retry.TIER; replays of dead letters remember in PREFIX.replay.* how far they are"`
 	SessionTimeout    time.Duration `yaml:"session_timeout" doc:"a worker that is silent for so long loses its partitions to the others"`
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval" doc:"how often a worker says that it is alive; at most a third of session_timeout"`
 	DrainTimeout      time.Duration `yaml:"drain_timeout" doc:"how long work that has begun may go on when partitions are given up"`

@@ -17,7 +17,7 @@
 //
 // Work that is not done after Config.StuckAfter is named by the watchdog (watchdog.go).
 //
-// A [Tail] reads a topic in every process and without a group; a [Writer] writes; [DeadLetters] buries what can't be handled.
+// A [Tail] reads a topic in every process and without a group; [Cluster.Scan] reads what a topic has, once; a [Writer] writes; [DeadLetters] buries what can't be handled.
 //
 // # Non-obvious
 //
