@@ -190,9 +190,23 @@ func (c *crowd) pushes() map[string][]stack.Notification {
 	return told
 }
 
-// everyMessage checks that each user was told of each message in the rooms, and, if they are to be in order, in the rooms' order and once. What is read or redacted is not pushed any
-// more, so all before it must have been done.
-func (c *crowd) everyMessage(inOrder bool) {
+// everyMessage waits until each user is told of each message in the rooms, as some come back from a retry topic.
+func (c *crowd) everyMessage() {
+	c.Helper()
+	c.until("everybody is told of everything", 60*time.Second, func() bool { return len(c.mistold(false)) == 0 })
+}
+
+// everyMessageInOrder checks that each user was told of each message in the rooms, in the rooms' order and once. What is read or redacted is not pushed any more, so all before it must
+// have been done.
+func (c *crowd) everyMessageInOrder() {
+	c.Helper()
+	for _, m := range c.mistold(true) {
+		c.Error(m)
+	}
+}
+
+// mistold are the users and rooms in which something is wrong.
+func (c *crowd) mistold(inOrder bool) (faults []string) {
 	c.Helper()
 	told := c.pushes()
 	for _, user := range c.users {
@@ -209,10 +223,11 @@ func (c *crowd) everyMessage(inOrder bool) {
 				slices.SortFunc(got, func(a, b string) int { return slices.Index(c.sent[room], a) - slices.Index(c.sent[room], b) })
 			}
 			if !slices.Equal(got, c.due[user][room]) {
-				c.Errorf("%s was told of %v in %s, want %v", user, got, room, c.due[user][room])
+				faults = append(faults, fmt.Sprintf("%s was told of %v in %s, want %v", user, got, room, c.due[user][room]))
 			}
 		}
 	}
+	return faults
 }
 
 // badges says something in the lobby, and compares the badge that it shows each user with the model.

@@ -83,7 +83,7 @@ func TestDrainedRepartitioning(t *testing.T) {
 	c.redact(c.rooms[5], 7)
 	c.drained()
 	c.badges()
-	c.everyMessage(true)
+	c.everyMessageInOrder()
 	c.positionsRise()
 	a.stop()
 	b.stop()
@@ -121,7 +121,7 @@ func TestEventsTopicMadeAnew(t *testing.T) {
 			c.redact(c.rooms[3], 7)
 			c.drained()
 			c.badges()
-			c.everyMessage(true)
+			c.everyMessageInOrder()
 			c.positionsRise()
 			r.stop()
 		})
@@ -159,7 +159,7 @@ func TestRepartitioningWithoutDrainRaisesTheAlarm(t *testing.T) {
 	c.talk(2)
 	c.drained()
 	c.badges()
-	c.everyMessage(false)
+	c.everyMessage()
 	if n := c.said("partitions that their users have left", c.cfg.Topics.Notifications); n == 0 {
 		t.Error("nobody says that notices lay in the wrong partition")
 	}
