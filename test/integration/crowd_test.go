@@ -32,6 +32,10 @@ type crowd struct {
 	unread  map[string]map[string][]int    // by user and room: indices of messages in sent
 	due     map[string]map[string][]string // by user and room: the messages that the user is to be told of
 	away    map[string]map[string]bool     // by user and room: whether the user has left it
+
+	told      map[string][]stack.Notification // by user: what pushes has read so far
+	heard     int                             // requests of the gateway that it has read
+	heardFrom map[string]int                  // the same of those that hang
 }
 
 // newCrowd makes a crowd. Users and rooms are spread over so many partitions, and no worker runs yet.
@@ -39,6 +43,7 @@ func newCrowd(t *testing.T, partitions, users, rooms int) *crowd {
 	t.Helper()
 	c := &crowd{
 		world: newWorld(t), sent: map[string][]string{}, unread: map[string]map[string][]int{}, due: map[string]map[string][]string{}, away: map[string]map[string]bool{},
+		told: map[string][]stack.Notification{}, heardFrom: map[string]int{},
 	}
 	// Where nothing fails, nothing may come twice, and a slow machine is no failure.
 	c.cfg.Redis.Timeout, c.cfg.Kafka.SessionTimeout = 20*time.Second, 20*time.Second
@@ -147,6 +152,7 @@ func (c *crowd) drained() {
 	c.Helper()
 	for _, of := range []struct{ stage, topic string }{{"rooms", c.cfg.Topics.Events}, {"users", c.cfg.Topics.Notifications}} {
 		c.until(of.topic+" is drained", 60*time.Second, func() bool {
+			time.Sleep(50 * time.Millisecond) // each look is many requests
 			bounds, err := c.cluster.Bounds(c.Context(), of.topic)
 			if err != nil {
 				return false
@@ -168,13 +174,16 @@ func (c *crowd) drained() {
 // pushes are what each user's pusher was told with success, in that order. Counts alone are left out.
 func (c *crowd) pushes() map[string][]stack.Notification {
 	c.Helper()
-	requests := c.gateway.Requests()
+	all := c.gateway.Requests()
+	requests := all[c.heard:]
+	c.heard = len(all)
 	c.mu.Lock()
-	for _, h := range c.sick {
-		requests = append(requests, h.answered()...)
+	for host, h := range c.sick {
+		all := h.answered()
+		requests = append(requests, all[c.heardFrom[host]:]...)
+		c.heardFrom[host] = len(all)
 	}
 	c.mu.Unlock()
-	told := map[string][]stack.Notification{}
 	for _, r := range requests {
 		n, err := stack.DecodeNotification(r.Body)
 		if err != nil {
@@ -183,11 +192,11 @@ func (c *crowd) pushes() map[string][]stack.Notification {
 		if r.Status == 200 && n.EventID != "" {
 			for _, d := range n.Devices {
 				user := strings.TrimPrefix(d.Pushkey, "key of ")
-				told[user] = append(told[user], n)
+				c.told[user] = append(c.told[user], n)
 			}
 		}
 	}
-	return told
+	return c.told
 }
 
 // everyMessage waits until each user is told of each message in the rooms, as some come back from a retry topic.
