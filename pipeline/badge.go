@@ -158,6 +158,11 @@ func (t *told) differs(now pushers.Counts) bool {
 	return t != nil && (t.unread != toldCount{n: now.Unread} || t.calls != toldCount{n: now.MissedCalls})
 }
 
+// toldBy says whether a notification of an event tells all that has changed: it leaves zeros out.
+func (t *told) toldBy(now pushers.Counts) bool {
+	return (now.Unread != 0 || t.unread == toldCount{}) && (now.MissedCalls != 0 || t.calls == toldCount{})
+}
+
 // doubtful says whether it is in doubt what the pusher was told.
 func (t *told) doubtful() bool { return t != nil && (t.unread.doubt || t.calls.doubt) }
 

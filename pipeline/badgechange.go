@@ -83,11 +83,12 @@ func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []
 				t = &told{version: p.Version, unread: toldCount{n: was.Unread}, calls: toldCount{n: was.MissedCalls}}
 				first = append(first, ToldChange{UserID: id, Pusher: name, From: saved[i].Told[name], To: t.encode()})
 			}
-			if !t.differs(after.Badge(count)) {
+			now := after.Badge(count)
+			if !t.differs(now) {
 				continue
 			}
 			later, isOwed := owed[badgePusher{id, p}]
-			if isOwed {
+			if isOwed = isOwed && t.toldBy(now); isOwed {
 				notice = later
 			}
 			found[badgeOf{notice, id}] = append(found[badgeOf{notice, id}], &changedBadge{p, t.retry, isOwed})
