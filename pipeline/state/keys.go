@@ -10,6 +10,10 @@ package state
 //	<p>{sN}:sent:<delivery>  text  MarkSent, and what tells users their counts      delivery.ledger_ttl, 26 h  150
 //	<p>{sN}:room:<room>      hash  SaveRoom, FillRoom                               for ever  150 + 100 a member
 //	<p>{sN}:index:<room>     zset  SaveRoom (save_room.lua)                         for ever  50 an event id, 145 in rooms of more than 128; at most indexSize
+//	<p>{guard}:tripped       hash  Reject (reject.lua), ResetGuard                  until reset  130 + 80 an app whose guard has tripped
+//	<p>{guard}:rejected:<app>         zset  Reject                                  delivery.guard.window  110 a pushkey
+//	<p>{guard}:held:<app>             HyperLogLog  Reject                           until reset  12,400
+//	<p>{guard}:tried:<minute>:<app>   HyperLogLog  NoteTried, Reject                delivery.guard.window + 3 min  at most 12,400
 //
 // <p> is the configured prefix; N is the shard of the user or room. The bytes are measured on Redis 7.0 with its own settings, with ids of common length. Redis packs
 // a hash whose values are all at most 64 bytes long (hash-max-listpack-value); one longer value, and each field of that user costs 60 bytes more.
@@ -68,6 +72,12 @@ func (k keys) room(roomID string) string { return k.of("room", roomID) }
 
 // index names the events of a room: event id by position.
 func (k keys) index(roomID string) string { return k.of("index", roomID) }
+
+// tripped names the guards that have tripped: app to "name ms rejected tried". All keys of guards are in one slot of a cluster, so that one script sees them together; they are few and small.
+func (k keys) tripped() string { return k.prefix + "{guard}:tripped" }
+
+// guard names what the guard of an app remembers.
+func (k keys) guard(kind, appID string) string { return k.prefix + "{guard}:" + kind + ":" + appID }
 
 // probe names keys that live for the length of one script: see [Store.Check].
 func (k keys) probe(kind string) string { return k.prefix + "{s0}:probe:" + kind }
