@@ -7,6 +7,7 @@ package state
 //	<p>accounts-applied      hash  SetAccountsApplied (raise_applied.lua)           for ever  30 a partition of the account topic
 //	<p>{sN}:account:<user>   hash  ApplyAccounts, RemoveField                       for ever  200 + 190 a field + its JSON; a tombstone 140
 //	<p>{sN}:counts:<user>    hash  ChangeCounts (change_counts.lua)                 for ever  130 + 40 a room + what it has unread
+//	<p>{sN}:removed:<user>   hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  200 + 220 a pusher + its JSON; at most 64
 //	<p>{sN}:sent:<delivery>  text  MarkSent, and what tells users their counts      delivery.ledger_ttl, 26 h  150
 //	<p>{sN}:room:<room>      hash  SaveRoom, FillRoom                               for ever  150 + 100 a member
 //	<p>{sN}:index:<room>     zset  SaveRoom (save_room.lua)                         for ever  50 an event id, 145 in rooms of more than 128; at most indexSize
@@ -66,6 +67,11 @@ func (k keys) counts(userID string) string { return k.of("counts", userID) }
 func (k keys) sent(userID, deliveryID string) string {
 	return k.prefix + "{s" + strconv.Itoa(k.shard(userID)) + "}:sent:" + deliveryID
 }
+
+// removed names the pushers of a user that were removed: field to "ms reason " and what the account had there.
+func (k keys) removed(userID string) string { return k.of(kindRemoved, userID) }
+
+const kindRemoved = "removed"
 
 // room names the state of a room: field to value, and "rev".
 func (k keys) room(roomID string) string { return k.of("room", roomID) }
