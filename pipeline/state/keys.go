@@ -2,22 +2,23 @@ package state
 
 // The keys. Each is named here and nowhere else.
 //
-//	key                      type  written by                                       lifetime  bytes
-//	<p>meta                  hash  Start (start.lua)                                for ever  170
-//	<p>accounts-applied      hash  SetAccountsApplied (raise_applied.lua)           for ever  30 a partition of the account topic
-//	<p>{sN}:account:<user>   hash  ApplyAccounts, RemoveField                       for ever  200 + 190 a field + its JSON; a tombstone 140
-//	<p>{sN}:counts:<user>    hash  ChangeCounts (change_counts.lua)                 for ever  130 + 40 a room + what it has unread
-//	<p>{sN}:removed:<user>   hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  200 + 220 a pusher + its JSON; at most 64
-//	<p>{sN}:sent:<delivery>  text  MarkSent, and what tells users their counts      delivery.ledger_ttl, 26 h  150
-//	<p>{sN}:room:<room>      hash  SaveRoom, FillRoom                               for ever  150 + 100 a member
-//	<p>{sN}:index:<room>     zset  SaveRoom (save_room.lua)                         for ever  50 an event id, 145 in rooms of more than 128; at most indexSize
-//	<p>{guard}:tripped       hash  Reject (reject.lua), ResetGuard                  until reset  130 + 80 an app whose guard has tripped
-//	<p>{guard}:rejected:<app>         zset  Reject                                  delivery.guard.window  110 a pushkey
-//	<p>{guard}:held:<app>             HyperLogLog  Reject                           until reset  12,400
-//	<p>{guard}:tried:<minute>:<app>   HyperLogLog  NoteTried, Reject                delivery.guard.window + 3 min  at most 12,400
+//	key                              type  written by                                       lifetime                bytes
+//	<p>meta                          hash  Start (start.lua)                                for ever                170
+//	<p>control                       hash  Pause, Resume                                    until resumed           100 + 60 an order
+//	<p>accounts-applied              hash  SetAccountsApplied (raise_applied.lua)           for ever                30 a partition of the account topic
+//	<p>{sN}:account:<user>           hash  ApplyAccounts, RemovePusher, RestorePushers      for ever                200 + 190 a field + its JSON; a tombstone 140
+//	<p>{sN}:removed:<user>           hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  200 + 220 a pusher + its JSON; at most maxRemoved
+//	<p>{sN}:counts:<user>            hash  ChangeCounts (change_counts.lua)                 for ever                130 + 40 a room + what it has unread
+//	<p>{sN}:sent:<delivery>          text  MarkSent                                         delivery.ledger_ttl     150
+//	<p>{sN}:room:<room>              hash  SaveRoom, FillRoom                               for ever                150 + 100 a member
+//	<p>{sN}:index:<room>             zset  SaveRoom (save_room.lua)                         for ever                50 an event id, 145 in rooms of more than 128; at most indexSize
+//	<p>{guard}:tripped               hash  Reject (reject.lua), ResetGuard                  until reset             100 + 100 an app; at most maxTrips
+//	<p>{guard}:held:<app>            hll   Reject                                           until reset             250, many pushkeys 12,400
+//	<p>{guard}:rejected:<app>        zset  Reject                                           delivery.guard.window   120 a pushkey
+//	<p>{guard}:tried:<minute>:<app>  hll   NoteTried, Reject                                window + 3 min          250, many pushkeys 12,400
 //
-// <p> is the configured prefix; N is the shard of the user or room. The bytes are measured on Redis 7.0 with its own settings, with ids of common length. Redis packs
-// a hash whose values are all at most 64 bytes long (hash-max-listpack-value); one longer value, and each field of that user costs 60 bytes more.
+// <p> is the configured prefix; N is the shard of the user or room; hll is a HyperLogLog. The bytes are measured on Redis 7.0 with its own settings, with ids of common length. Redis
+// packs a hash whose values are all at most 64 bytes long (hash-max-listpack-value); one longer value, and each field of that user costs 60 bytes more.
 //
 // Users and rooms are named in clear: keys must not go into errors, logs or spans.
 
@@ -56,6 +57,9 @@ func (k keys) meta() string { return k.prefix + "meta" }
 
 // accountsApplied names how far the account topic has been applied: partition to "epoch offset".
 func (k keys) accountsApplied() string { return k.prefix + "accounts-applied" }
+
+// control names the operators' orders: "paused", or "paused app <pattern>", to "ms who".
+func (k keys) control() string { return k.prefix + "control" }
 
 // account names what is known of a user: field to "epoch partition offset value", where an empty value is a tombstone.
 func (k keys) account(userID string) string { return k.of("account", userID) }
