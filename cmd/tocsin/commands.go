@@ -23,6 +23,10 @@ type commandLine struct {
 	Explain explainCommand `cmd:"" help:"Say why a user is, or is not, notified of an event: rule by rule, condition by condition."`
 	Topics  topicsCommand  `cmd:"" help:"Kafka topics."`
 	Rooms   roomsCommand   `cmd:"" help:"Rooms' state."`
+	Pushers pushersCommand `cmd:"" help:"Users' pushers."`
+	Pause   pauseCommand   `cmd:"" help:"Hold all sending, or that to some apps, without a restart. What waits longer than it is worth delivering (delivery.expiry) expires."`
+	Resume  resumeCommand  `cmd:"" help:"Let paused sending go on."`
+	Paused  pausedCommand  `cmd:"" help:"Show what is paused."`
 	Health  healthCommand  `cmd:"" help:"Ask the worker on this machine whether it is ready."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

@@ -5,6 +5,8 @@
 //	tocsin explain --user U --event FILE        say why a user is, or is not, notified of an event
 //	tocsin topics create --config tocsin.yaml   make the topics that are missing
 //	tocsin rooms import FILE                    take over the state of rooms that were there before
+//	tocsin pushers guard|restore|list           see and undo what became of users' pushers
+//	tocsin pause, resume, paused                hold sending, and let it go on
 //	tocsin health                               ask the running worker whether it is ready
 //
 // This package has flags and wiring alone: the work is in package app, and what can be configured in package config. Without --config the file

@@ -4,18 +4,18 @@ package state
 //
 //	key                              type  written by                                       lifetime                bytes
 //	<p>meta                          hash  Start (start.lua)                                for ever                170
-//	<p>control                       hash  Pause, Resume                                    until resumed           100 + 60 an order
+//	<p>control                       hash  Pause, Resume                                    until resumed           40 + 60 an order
 //	<p>accounts-applied              hash  SetAccountsApplied (raise_applied.lua)           for ever                30 a partition of the account topic
 //	<p>{sN}:account:<user>           hash  ApplyAccounts, RemovePusher, RestorePushers      for ever                200 + 190 a field + its JSON; a tombstone 140
-//	<p>{sN}:removed:<user>           hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  200 + 220 a pusher + its JSON; at most maxRemoved
+//	<p>{sN}:removed:<user>           hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  210 a pusher + its JSON; at most maxRemoved
 //	<p>{sN}:counts:<user>            hash  ChangeCounts (change_counts.lua)                 for ever                130 + 40 a room + what it has unread
 //	<p>{sN}:sent:<delivery>          text  MarkSent                                         delivery.ledger_ttl     150
 //	<p>{sN}:room:<room>              hash  SaveRoom, FillRoom                               for ever                150 + 100 a member
 //	<p>{sN}:index:<room>             zset  SaveRoom (save_room.lua)                         for ever                50 an event id, 145 in rooms of more than 128; at most indexSize
-//	<p>{guard}:tripped               hash  Reject (reject.lua), ResetGuard                  until reset             100 + 100 an app; at most maxTrips
-//	<p>{guard}:held:<app>            hll   Reject                                           until reset             250, many pushkeys 12,400
-//	<p>{guard}:rejected:<app>        zset  Reject                                           delivery.guard.window   120 a pushkey
-//	<p>{guard}:tried:<minute>:<app>  hll   NoteTried, Reject                                window + 3 min          250, many pushkeys 12,400
+//	<p>{guard}:tripped               hash  Reject (reject.lua), ResetGuard                  until reset             80 + 60 an app; at most maxTrips
+//	<p>{guard}:held:<app>            hll   Reject                                           until reset             5 a pushkey; at most 14,400
+//	<p>{guard}:rejected:<app>        zset  Reject                                           delivery.guard.window   105 a pushkey
+//	<p>{guard}:tried:<minute>:<app>  hll   NoteTried, Reject                                window + 3 min          5 a pushkey; at most 14,400
 //
 // <p> is the configured prefix; N is the shard of the user or room; hll is a HyperLogLog. The bytes are measured on Redis 7.0 with its own settings, with ids of common length. Redis
 // packs a hash whose values are all at most 64 bytes long (hash-max-listpack-value); one longer value, and each field of that user costs 60 bytes more.
