@@ -41,9 +41,9 @@ type Trip struct {
 // Rejection is a pushkey that a push service has rejected.
 type Rejection struct {
 	AppID   string
-	Pushkey pushers.Pushkey
+	Pushkey string // its hash
 	At      time.Time
-	Tried   []pushers.Pushkey // others of the app that were tried and are not noted yet
+	Tried   []string // hashes of others of the app that were tried and are not noted yet
 }
 
 // Ruling is what the guard says about a rejection.
@@ -53,10 +53,10 @@ type Ruling struct {
 	Rejected, Tried int64
 }
 
-// GuardStore keeps what all workers know of rejections. Every error means that nothing is lost and the call can be made again.
+// GuardStore keeps what all workers know of rejections. It knows pushkeys by their hashes alone. Every error means that nothing is lost and the call can be made again.
 type GuardStore interface {
 	// NoteTried adds to the pushkeys that were tried at that time, by app. They are remembered for the window.
-	NoteTried(ctx context.Context, at time.Time, window time.Duration, tried map[string][]pushers.Pushkey) error
+	NoteTried(ctx context.Context, at time.Time, window time.Duration, tried map[string][]string) error
 	// Reject notes a rejection and decides about it, in one step for the whole deployment.
 	Reject(ctx context.Context, r Rejection, limits GuardLimits) (Ruling, error)
 	// Trips are the guards that have tripped, by app.
@@ -118,10 +118,10 @@ func (g *Guard) Tried(appID string, key pushers.Pushkey) { g.tried.add(appID, ke
 // Rejected asks what to do with a pusher whose pushkey was rejected. Once the guard of its app has tripped, the answer is to hold it, for requests that were in flight then, too.
 // After an error it is to be asked again.
 func (g *Guard) Rejected(ctx context.Context, appID string, key pushers.Pushkey) (Ruling, error) {
-	r := Rejection{AppID: appID, Pushkey: key, At: g.clock.Now(), Tried: g.tried.take(appID)}
-	ruling, err := g.store.Reject(ctx, r, g.limits)
+	tried := g.tried.take(appID)
+	ruling, err := g.store.Reject(ctx, Rejection{AppID: appID, Pushkey: key.Hash(), At: g.clock.Now(), Tried: hashes(tried)}, g.limits)
 	if err != nil {
-		g.tried.putBack(map[string][]pushers.Pushkey{appID: r.Tried})
+		g.tried.putBack(appID, tried)
 		return Ruling{}, err
 	}
 	if ruling.Hold && ruling.Trip.ID != "" {
@@ -172,9 +172,15 @@ func (g *Guard) Flush(ctx context.Context) error {
 	if len(tried) == 0 {
 		return nil
 	}
-	err := g.store.NoteTried(ctx, g.clock.Now(), g.limits.Window, tried)
+	hashed := make(map[string][]string, len(tried))
+	for app, keys := range tried {
+		hashed[app] = hashes(keys)
+	}
+	err := g.store.NoteTried(ctx, g.clock.Now(), g.limits.Window, hashed)
 	if err != nil {
-		g.tried.putBack(tried)
+		for app, keys := range tried {
+			g.tried.putBack(app, keys)
+		}
 	}
 	return err
 }
@@ -275,12 +281,18 @@ func (t *triedKeys) takeAll() map[string][]pushers.Pushkey {
 }
 
 // putBack notes again what could not be handed on.
-func (t *triedKeys) putBack(tried map[string][]pushers.Pushkey) {
-	for app, keys := range tried {
-		for _, key := range keys {
-			t.add(app, key)
-		}
+func (t *triedKeys) putBack(appID string, keys []pushers.Pushkey) {
+	for _, key := range keys {
+		t.add(appID, key)
 	}
+}
+
+func hashes(keys []pushers.Pushkey) []string {
+	all := make([]string, len(keys))
+	for i, key := range keys {
+		all[i] = key.Hash()
+	}
+	return all
 }
 
 func list(keys map[pushers.Pushkey]struct{}) []pushers.Pushkey {

@@ -105,7 +105,7 @@ func TestTriedKeysBounded(t *testing.T) {
 		t.Error("nobody was told that half of the room is used up")
 	}
 	one := tried.take("app 0")
-	tried.putBack(map[string][]pushers.Pushkey{"app 0": one})
+	tried.putBack("app 0", one)
 	if again := tried.take("app 0"); len(one) < maxTried/4 || len(again) != len(one) {
 		t.Errorf("took %d, put back, and took %d", len(one), len(again))
 	}

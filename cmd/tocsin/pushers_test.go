@@ -87,7 +87,7 @@ func TestWrongCertificate(t *testing.T) {
 	var ruling pipeline.Ruling
 	for _, n := range "0123456789" {
 		var err error
-		if ruling, err = store.Reject(ctx, pipeline.Rejection{AppID: "ios", Pushkey: pushers.NewPushkey("secret" + string(n)), At: removed}, limits); err != nil {
+		if ruling, err = store.Reject(ctx, pipeline.Rejection{AppID: "ios", Pushkey: pushers.NewPushkey("secret" + string(n)).Hash(), At: removed}, limits); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,7 +20,6 @@ import (
 
 	"tocsin/pipeline"
 	"tocsin/pipeline/stream"
-	"tocsin/pushers"
 )
 
 // proxy stands between a store and its server.
@@ -320,10 +319,10 @@ func everyCall(s *Store) map[string]func(ctx context.Context) error {
 			return s.MarkSent(ctx, user, "hush", pipeline.EndDelivered, time.Hour)
 		},
 		"NoteTried": func(ctx context.Context) error {
-			return s.NoteTried(ctx, time.Unix(0, 0), time.Minute, map[string][]pushers.Pushkey{"hush": {pushers.NewPushkey("hush")}})
+			return s.NoteTried(ctx, time.Unix(0, 0), time.Minute, map[string][]string{"hush": {"hush"}})
 		},
 		"Reject": func(ctx context.Context) error {
-			_, err := s.Reject(ctx, pipeline.Rejection{AppID: "hush", Pushkey: pushers.NewPushkey("hush")}, pipeline.GuardLimits{Window: time.Minute})
+			_, err := s.Reject(ctx, pipeline.Rejection{AppID: "hush", Pushkey: "hush"}, pipeline.GuardLimits{Window: time.Minute})
 			return err
 		},
 		"Trips":         func(ctx context.Context) error { _, err := s.Trips(ctx); return err },

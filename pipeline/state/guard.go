@@ -14,7 +14,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tocsin/pipeline"
-	"tocsin/pushers"
 )
 
 var (
@@ -49,7 +48,7 @@ func (s *Store) triedKeys(appID string, now time.Time, window time.Duration) []s
 }
 
 // NoteTried implements [pipeline.GuardStore].
-func (s *Store) NoteTried(ctx context.Context, at time.Time, window time.Duration, tried map[string][]pushers.Pushkey) error {
+func (s *Store) NoteTried(ctx context.Context, at time.Time, window time.Duration, tried map[string][]string) error {
 	type part struct {
 		key    string
 		hashes []any
@@ -59,7 +58,7 @@ func (s *Store) NoteTried(ctx context.Context, at time.Time, window time.Duratio
 		for len(keys) > 0 {
 			now := keys[:min(len(keys), maxTriedTogether)]
 			keys = keys[len(now):]
-			parts = append(parts, part{s.triedKey(app, at), hashes(now)})
+			parts = append(parts, part{s.triedKey(app, at), anys(now)})
 		}
 	}
 	_, err := s.ask(ctx, "note which pushkeys were tried", len(parts), func(pipe redis.Pipeliner, i int) {
@@ -69,10 +68,11 @@ func (s *Store) NoteTried(ctx context.Context, at time.Time, window time.Duratio
 	return err
 }
 
-func hashes(keys []pushers.Pushkey) []any {
-	all := make([]any, len(keys))
-	for i, key := range keys {
-		all[i] = key.Hash()
+// anys is a list as the driver takes it.
+func anys(texts []string) []any {
+	all := make([]any, len(texts))
+	for i, text := range texts {
+		all[i] = text
 	}
 	return all
 }
@@ -81,14 +81,14 @@ func hashes(keys []pushers.Pushkey) []any {
 func (s *Store) Reject(ctx context.Context, r pipeline.Rejection, limits pipeline.GuardLimits) (pipeline.Ruling, error) {
 	const op = "ask the rejection guard"
 	if many := len(r.Tried) - maxTriedTogether; many > 0 {
-		if err := s.NoteTried(ctx, r.At, limits.Window, map[string][]pushers.Pushkey{r.AppID: r.Tried[:many]}); err != nil {
+		if err := s.NoteTried(ctx, r.At, limits.Window, map[string][]string{r.AppID: r.Tried[:many]}); err != nil {
 			return pipeline.Ruling{}, err
 		}
 		r.Tried = r.Tried[many:]
 	}
 	keys := append([]string{s.keys.tripped(), s.keys.guard("rejected", r.AppID), s.keys.guard("held", r.AppID), s.keys.guard("sum", r.AppID)}, s.triedKeys(r.AppID, r.At, limits.Window)...)
-	args := append([]any{r.AppID, r.Pushkey.Hash(), r.At.UnixMilli(), r.At.Add(-limits.Window).UnixMilli(), limits.Window.Milliseconds(), limits.Rejections, limits.Percent,
-		rand.Text()[:10], maxTrips}, hashes(r.Tried)...)
+	args := append([]any{r.AppID, r.Pushkey, r.At.UnixMilli(), r.At.Add(-limits.Window).UnixMilli(), limits.Window.Milliseconds(), limits.Rejections, limits.Percent,
+		rand.Text()[:10], maxTrips}, anys(r.Tried)...)
 	answer, err := s.runOne(ctx, op, rejectScript, keys, args...)
 	if err != nil {
 		return pipeline.Ruling{}, err

@@ -55,7 +55,7 @@ func TestKeys(t *testing.T) {
 		}
 		limits := pipeline.GuardLimits{Rejections: 2, Window: 10 * time.Minute}
 		for n := range 2 {
-			if _, err := s.Reject(ctx, pipeline.Rejection{AppID: "app", Pushkey: pushkey(n), At: time.UnixMilli(0)}, limits); err != nil {
+			if _, err := s.Reject(ctx, pipeline.Rejection{AppID: "app", Pushkey: pushkey(n).Hash(), At: time.UnixMilli(0)}, limits); err != nil {
 				t.Fatal(err)
 			}
 		}
