@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"pgregory.net/rapid"
 
 	"tocsin/pipeline"
@@ -445,6 +447,40 @@ func TestGuardWithoutRedis(t *testing.T) {
 	}
 	if text := said.String(); strings.Count(text, "has tripped") != 1 || !strings.Contains(text, "app_id=app") || strings.Contains(text, "pushkey ") {
 		t.Errorf("said:\n%s", text)
+	}
+}
+
+// The metric that an alert watches rises when a guard trips, and falls when it is reset.
+func TestGuardInstrument(t *testing.T) {
+	t.Parallel()
+	s, ctx, now := open(t, single(t)), t.Context(), newMoment()
+	g := newGuard(s, standardLimits, now)
+	reader := metric.NewManualReader()
+	instrument, err := g.Instrument(metric.NewMeterProvider(metric.WithReader(reader)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tripped := func(want int64) {
+		t.Helper()
+		var all metricdata.ResourceMetrics
+		if err := errors.Join(g.Poll(ctx), reader.Collect(ctx, &all)); err != nil {
+			t.Fatal(err)
+		}
+		gauge, ok := all.ScopeMetrics[0].Metrics[0].Data.(metricdata.Gauge[int64])
+		if name := all.ScopeMetrics[0].Metrics[0].Name; !ok || name != "tocsin.guard.tripped" || gauge.DataPoints[0].Value != want || gauge.DataPoints[0].Attributes.Len() != 0 {
+			t.Errorf("%s: %+v, want %d", name, gauge, want)
+		}
+	}
+	tripped(0)
+	reject(t, g, "app", 0, 10)
+	reject(t, g, "other", 0, 10)
+	tripped(2)
+	if _, _, err := s.ResetGuard(ctx, "app", now.Now(), standardLimits.Window); err != nil {
+		t.Fatal(err)
+	}
+	tripped(1)
+	if err := instrument.Unregister(); err != nil {
+		t.Fatal(err)
 	}
 }
 
