@@ -24,6 +24,7 @@ require (
 	go.opentelemetry.io/otel/metric v1.47.0 // the instruments
 	go.opentelemetry.io/otel/sdk/metric v1.47.0 // what counts them
 	github.com/prometheus/client_golang v1.24.1 // serves them
+	github.com/prometheus/otlptranslator v1.0.0 // under which names
 	go.uber.org/goleak v1.3.0 // goroutines left behind, in tests
 	golang.org/x/sync v0.24.0 // groups of goroutines
 	pgregory.net/rapid v1.3.0 // property tests
@@ -46,7 +47,6 @@ require (
 	github.com/pierrec/lz4/v4 v4.1.33 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
-	github.com/prometheus/otlptranslator v1.0.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.1 // indirect
 	github.com/sirupsen/logrus v1.10.1 // indirect

@@ -8,9 +8,9 @@ import (
 	"net/netip"
 )
 
-// Admin is the listener for health checks.
+// Admin is the listener for health checks and metrics.
 type Admin struct {
-	Listen string `yaml:"listen" doc:"address (host:port) of /healthz and /readyz; empty: none. Whoever reaches it needs no password"`
+	Listen string `yaml:"listen" doc:"address (host:port) of /healthz, /readyz and /metrics; empty: none. Whoever reaches it needs no password"`
 }
 
 // Validate reports what is no address.

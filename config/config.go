@@ -34,16 +34,17 @@ import (
 
 // Config is everything that can be set. Start from [Default] or [Load].
 type Config struct {
-	Homeserver Homeserver           `yaml:"homeserver"`
-	Kafka      stream.Config        `yaml:"kafka"`
-	Topics     pipeline.Topics      `yaml:"topics"`
-	Redis      state.Config         `yaml:"redis"`
-	Pipeline   pipeline.Config      `yaml:"pipeline"`
-	Rules      pipeline.RulesConfig `yaml:"rules"`
-	Badge      pipeline.BadgeConfig `yaml:"badge"`
-	Delivery   delivery.Config      `yaml:"delivery"`
-	Log        Log                  `yaml:"log"`
-	Admin      Admin                `yaml:"admin"`
+	Homeserver Homeserver            `yaml:"homeserver"`
+	Kafka      stream.Config         `yaml:"kafka"`
+	Topics     pipeline.Topics       `yaml:"topics"`
+	Redis      state.Config          `yaml:"redis"`
+	Pipeline   pipeline.Config       `yaml:"pipeline"`
+	Rules      pipeline.RulesConfig  `yaml:"rules"`
+	Counts     pipeline.CountsConfig `yaml:"counts"`
+	Badge      pipeline.BadgeConfig  `yaml:"badge"`
+	Delivery   delivery.Config       `yaml:"delivery"`
+	Log        Log                   `yaml:"log"`
+	Admin      Admin                 `yaml:"admin"`
 }
 
 // Default is what an empty file says. It is not complete: Homeserver.ServerName has no default.
@@ -54,6 +55,7 @@ func Default() *Config {
 		Redis:    state.Defaults(),
 		Pipeline: pipeline.Defaults(),
 		Rules:    pipeline.DefaultRules(),
+		Counts:   pipeline.DefaultCounts(),
 		Badge:    pipeline.DefaultBadge(),
 		Delivery: delivery.Defaults(),
 		Log:      Log{Level: "info", Format: "text"},

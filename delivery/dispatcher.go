@@ -51,7 +51,9 @@ func (d *Dispatcher) Deliver(ctx context.Context, what pushers.Delivery) pushers
 	}
 	defer leave()
 	outcome := d.sender.Send(ctx, what.Notification)
-	return next(outcome, what.Attempt, what.Expires.Sub(d.clock.Now()))
+	step := next(outcome, what.Attempt, what.Expires.Sub(d.clock.Now()))
+	step.Doubt = outcome.Verdict == pushers.Uncertain
+	return step
 }
 
 // host is what a bulkhead is for: the host and port of a gateway, "" for a URL that has none.

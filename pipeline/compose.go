@@ -12,9 +12,12 @@ import (
 	"tocsin/pushers"
 )
 
-// Compose is the notification of a notice for one pusher of a user, with the counts as they are now. Pure.
+// Compose is the notification of a notice for one pusher of a user, with the counts as they are now, unless the pusher wants none. Pure.
 func Compose(n *Notice, userID string, v *Verdict, p pushers.Pusher, counts pushers.Counts) pushers.Notification {
 	e := n.Event
+	if p.NoCounts {
+		counts = pushers.Counts{}
+	}
 	out := pushers.Notification{
 		EventID: e.ID, RoomID: n.RoomID, Type: e.Type, Sender: e.Sender, RoomAlias: e.Room.Alias, Content: e.Content, Counts: counts, Prio: prio(e, v),
 		Device: pushers.Device{Pusher: p, Tweaks: v.Tweaks},
@@ -38,24 +41,8 @@ func prio(e *NoticeEvent, v *Verdict) pushers.Prio {
 	return pushers.PrioLow
 }
 
-// Badge is counts.unread: rooms with something unread, or all that is unread, and pending invites.
-func Badge(rooms map[string]Unread, count string) pushers.Counts {
-	var c pushers.Counts
-	for _, u := range rooms {
-		n, _ := u.Count()
-		if count == BadgeRooms {
-			n = min(n, 1)
-		}
-		if u.PendingInvite() {
-			n++
-		}
-		c.Unread += n
-	}
-	return c
-}
-
-// dropped says why a notification is not sent after all, or "".
-func dropped(n *Notice, a *Account, u *Unread, pushFrom time.Time) string {
+// dropped says why a notification that a rule asked for, of the global rules or those of a profile tag, is not sent after all, or "".
+func dropped(n *Notice, a *Account, u *Unread, rule, profileTag string, pushFrom time.Time) string {
 	e := n.Event
 	switch {
 	case n.since().Before(pushFrom):
@@ -66,8 +53,10 @@ func dropped(n *Notice, a *Account, u *Unread, pushFrom time.Time) string {
 		return "ignored"
 	case u.Redacted(n.Position):
 		return "redacted"
+	case a.Rules.Mutes(n.RoomID, profileTag, rule):
+		return "muted"
 	case e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == a.UserID:
-		if contentText(e.Content, "membership") == string(Invite) && !u.InvitePending(n.Position) {
+		if n.invites() && !u.InvitePending(n.Position) {
 			return "answered"
 		}
 	case u.Passed(n.Position, n.Thread):
@@ -76,13 +65,21 @@ func dropped(n *Notice, a *Account, u *Unread, pushFrom time.Time) string {
 	return ""
 }
 
-// deliveryID names one (event, pusher) for good: the same after a crash, a rebalance and each retry.
-func deliveryID(n *Notice, userID string, p *pushers.Pusher) string {
+// deliveryID names one (event, pusher) for good: the same after a crash, a rebalance and each retry. So it does the counts alone of one pusher, whatever they are.
+func (e *errand) deliveryID() string {
+	n, p := e.notice, &e.pusher
+	if e.alone {
+		return hashed(fmt.Appendf(nil, "badge %q %q %q", e.user.ID, p.AppID, p.Pushkey.Reveal()))
+	}
 	event := n.Event.ID
 	if event == "" {
 		event = fmt.Sprintf("%s/%d@%d", n.Origin.Topic, n.Origin.Partition, n.Origin.Offset)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", n.RoomID, event, userID, p.AppID, p.Pushkey.Reveal()))
+	return hashed(fmt.Appendf(nil, "%q %q %q %q %q", n.RoomID, event, e.user.ID, p.AppID, p.Pushkey.Reveal()))
+}
+
+func hashed(text []byte) string {
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -94,7 +91,7 @@ type Expiry struct {
 
 // of is when the notice's event is not worth sending any more.
 func (x Expiry) of(n *Notice) time.Time {
-	if n.Event.Type == "m.call.invite" {
+	if n.Event != nil && n.Event.Type == "m.call.invite" {
 		return n.since().Add(x.Call)
 	}
 	return n.since().Add(x.Message)

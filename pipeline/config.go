@@ -5,7 +5,11 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/gobwas/glob"
 
 	"tocsin/rules"
 )
@@ -81,14 +85,13 @@ func validTopic(name string) bool {
 type Config struct {
 	RoomWorkers    int `yaml:"room_workers" doc:"rooms whose events are evaluated at the same time"`
 	UserWorkers    int `yaml:"user_workers" doc:"users whose notifications are composed and sent at the same time"`
-	CachedRooms    int `yaml:"cached_rooms" doc:"rooms whose state is kept in memory"`
+	CachedMembers  int `yaml:"cached_members" doc:"room members whose rooms' state is kept in memory, about 200 bytes each"`
 	CachedAccounts int `yaml:"cached_accounts" doc:"users whose rules and pushers are kept in memory"`
-	MaxUnread      int `yaml:"max_unread" doc:"unread notifications that are counted exactly in one room of one user; above it the newest are kept"`
 }
 
 // Defaults serve a machine of two cores.
 func Defaults() Config {
-	return Config{RoomWorkers: 8, UserWorkers: 256, CachedRooms: 10_000, CachedAccounts: 200_000, MaxUnread: 1000}
+	return Config{RoomWorkers: 8, UserWorkers: 256, CachedMembers: 2_000_000, CachedAccounts: 200_000}
 }
 
 // Validate reports what can't be right, one error a key.
@@ -99,12 +102,49 @@ func (c Config) Validate() error {
 		value    int
 		min, max int
 	}{
-		{"room_workers", c.RoomWorkers, 1, 4096}, {"user_workers", c.UserWorkers, 1, 65536}, {"cached_rooms", c.CachedRooms, 1, 10_000_000},
-		{"cached_accounts", c.CachedAccounts, 1, 100_000_000}, {"max_unread", c.MaxUnread, 1, 100_000},
+		{"room_workers", c.RoomWorkers, 1, 4096}, {"user_workers", c.UserWorkers, 1, 65536}, {"cached_members", c.CachedMembers, 1000, 1_000_000_000},
+		{"cached_accounts", c.CachedAccounts, 1, 100_000_000},
 	} {
 		if n.value < n.min || n.value > n.max {
 			errs = append(errs, fmt.Errorf("%s: %d is not between %d and %d", n.key, n.value, n.min, n.max))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// Whose unread notifications are counted, for [CountsConfig].
+const (
+	CountAll     = "all"
+	CountPushers = "pushers"
+)
+
+// CountsConfig is section `counts`: what is counted, and how much of it is kept.
+type CountsConfig struct {
+	Users         string        `yaml:"users" doc:"whose unread notifications are counted: everybody's, so that a first phone shows the right badge at once (all), or only those of users who have a pusher (pushers)"`
+	MaxUnread     int           `yaml:"max_unread" doc:"unread notifications that are counted exactly in one room of one user; above it the newest are kept"`
+	IdleMaxUnread int           `yaml:"idle_max_unread" doc:"the same in a room in which a user without a pusher has read nothing for idle_after"`
+	IdleAfter     time.Duration `yaml:"idle_after" doc:"see idle_max_unread"`
+}
+
+// DefaultCounts count everybody.
+func DefaultCounts() CountsConfig {
+	return CountsConfig{Users: CountAll, MaxUnread: 1000, IdleMaxUnread: 20, IdleAfter: 720 * time.Hour}
+}
+
+// Validate reports what can't be right, one error a key.
+func (c CountsConfig) Validate() error {
+	var errs []error
+	if c.Users != CountAll && c.Users != CountPushers {
+		errs = append(errs, fmt.Errorf("users: %q is neither %s nor %s", c.Users, CountAll, CountPushers))
+	}
+	if c.MaxUnread < 1 || c.MaxUnread > 100_000 {
+		errs = append(errs, fmt.Errorf("max_unread: %d is not between 1 and 100000", c.MaxUnread))
+	}
+	if c.IdleMaxUnread < 1 || c.IdleMaxUnread > c.MaxUnread {
+		errs = append(errs, fmt.Errorf("idle_max_unread: %d is not between 1 and max_unread, %d", c.IdleMaxUnread, c.MaxUnread))
+	}
+	if c.IdleAfter < 24*time.Hour {
+		errs = append(errs, fmt.Errorf("idle_after: %v is less than a day, 24h: days are what is kept of when a user was last seen", c.IdleAfter))
 	}
 	return errors.Join(errs...)
 }
@@ -115,20 +155,39 @@ const (
 	BadgeMessages = "messages"
 )
 
-// BadgeConfig is section `badge`: what counts.unread counts.
+// BadgeConfig is section `badge`: what counts.unread counts, and who is told of nothing else.
 type BadgeConfig struct {
-	Count string `yaml:"count" doc:"rooms with something unread (rooms) or unread notifications (messages); pending invites count in both"`
+	Count      string            `yaml:"count" doc:"rooms with something unread (rooms) or unread notifications (messages); pending invites count in both"`
+	CountByApp map[string]string `yaml:"count_by_app" doc:"the same for single apps, by a pattern of their app_id (* is any text): \"org.example.ios*\": messages. Of several that match the longest counts"`
+	Push       bool              `yaml:"push" doc:"send a notification of the counts alone when a badge changes without an event to push (read elsewhere, redacted, left). A pusher that does not want it says data.events_only: true; one that wants no counts at all data.disable_badge_count: true (MSC4076)"`
+	NoPushApps []string          `yaml:"no_push_apps" doc:"apps that are not sent such notifications, by patterns of their app_id (* is any text)"`
 }
 
 // DefaultBadge counts rooms, as Synapse does.
-func DefaultBadge() BadgeConfig { return BadgeConfig{Count: BadgeRooms} }
+func DefaultBadge() BadgeConfig { return BadgeConfig{Count: BadgeRooms, Push: true} }
 
-// Validate reports an unknown mode.
+// Validate reports unknown modes, and patterns that are none.
 func (c BadgeConfig) Validate() error {
-	if c.Count != BadgeRooms && c.Count != BadgeMessages {
-		return fmt.Errorf("count: %q is neither %s nor %s", c.Count, BadgeRooms, BadgeMessages)
+	var errs []error
+	mode := func(key, value string) {
+		if value != BadgeRooms && value != BadgeMessages {
+			errs = append(errs, fmt.Errorf("%s: %q is neither %s nor %s", key, value, BadgeRooms, BadgeMessages))
+		}
 	}
-	return nil
+	pattern := func(key, source string) {
+		if _, err := glob.Compile(source); err != nil || source == "" {
+			errs = append(errs, fmt.Errorf("%s: %q is no pattern", key, source))
+		}
+	}
+	mode("count", c.Count)
+	for _, app := range slices.Sorted(maps.Keys(c.CountByApp)) {
+		pattern("count_by_app", app)
+		mode("count_by_app", c.CountByApp[app])
+	}
+	for i, app := range c.NoPushApps {
+		pattern(fmt.Sprintf("no_push_apps[%d]", i), app)
+	}
+	return errors.Join(errs...)
 }
 
 // RulesConfig is section `rules`.

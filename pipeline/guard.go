@@ -63,9 +63,9 @@ type GuardStore interface {
 	Trips(ctx context.Context) (map[string]Trip, error)
 }
 
-// How a pusher that is held is marked, among what its user has unread: the mark is read with the counts, at no round trip of its own.
+// How a pusher that is held is marked: among what its user's pushers were told ([SavedCounts.Told], [ToldChange]), so that the mark is read with the counts, at no round trip of its own.
 
-// HeldPrefix begins the names of the marks. No room id begins with it.
+// HeldPrefix begins the names of the marks. The name of no pusher begins with it.
 const HeldPrefix = "held "
 
 // HeldField is the name of the mark of a user's pusher.

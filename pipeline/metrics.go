@@ -3,6 +3,9 @@ package pipeline
 // What the stages count for operators. Labels are fixed words: never a user, a room or a pushkey.
 
 import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 )
@@ -11,6 +14,7 @@ import (
 type Metrics struct {
 	ReceiptsUnresolved metric.Int64Counter // receipts that were given up, because their event did not come
 	Misplaced          metric.Int64Counter // records found in a partition where they must not be: a topic was repartitioned without a drain
+	Settled            metric.Int64Counter // what attempts to push came to, by action and reason
 }
 
 // NewMetrics makes the instruments. No instrument fails to be made: a name that the provider refuses does nothing.
@@ -26,6 +30,21 @@ func NewMetrics(provider metric.MeterProvider) *Metrics {
 	return &Metrics{
 		ReceiptsUnresolved: counter("tocsin.receipts.unresolved", "Receipts that were given up, because the event that they name is not known"),
 		Misplaced:          counter("tocsin.records.misplaced", "Records found in a partition where they must not be: a topic was repartitioned without a drain"),
+		Settled:            counter("tocsin.push.settled", "What became of (event, pusher) pairs, one attempt each, by action and reason"),
+	}
+}
+
+// settled counts what an attempt came to. A stage that was given no instruments counts nothing.
+func (m *Metrics) settled(ctx context.Context, action, reason string) {
+	if m != nil {
+		m.Settled.Add(ctx, 1, metric.WithAttributes(attribute.String("action", action), attribute.String("reason", reason)))
+	}
+}
+
+// misplaced counts the records of a topic, named by what it is for, that were found where they must not be.
+func (m *Metrics) misplaced(ctx context.Context, topic string, records int) {
+	if m != nil {
+		m.Misplaced.Add(ctx, int64(records), metric.WithAttributes(attribute.String("topic", topic)))
 	}
 }
 

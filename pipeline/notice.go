@@ -95,7 +95,8 @@ type Attempt struct {
 	AppID        string `json:"app_id"`
 	Pushkey      string `json:"pushkey"`
 	Attempts     int    `json:"attempts"`
-	FirstFailure int64  `json:"first_failure"` // ms since 1970
+	FirstFailure int64  `json:"first_failure"`  // ms since 1970
+	Badge        int64  `json:"badge,omitzero"` // of counts alone: counts up, so that the newest of a pusher is known
 }
 
 // since is the Kafka time that the age counts from.

@@ -24,6 +24,10 @@ type errand struct {
 	field  string         // where it is saved
 	lane   string
 
+	alone       bool  // the counts alone are to be told, not the event
+	retryNumber int64 // of counts alone: its own number as a retry, or the newest there was when it was made (see told)
+	numbered    bool  // it has got the number of a retry
+
 	load        *laneLoad
 	spentBefore time.Duration // what the lane had spent when the errand came
 	overdue     bool          // others before it took too long: it is not sent now
@@ -31,12 +35,24 @@ type errand struct {
 	// What an attempt came to is carried out once. If that fails, it alone is done again, not the attempt.
 	step     *pushers.Step
 	delivery pushers.Delivery
+	told     *telling
 	reported bool // the homeserver has been told that the pusher is rejected
 	finished bool
 }
 
-// verdict is what the user's rules made of the event for the pusher: those of its profile tag, else the global ones.
+func newErrand(n *Notice, u Recipient, p *RegisteredPusher) *errand {
+	e := &errand{notice: n, user: u, pusher: p.Pusher, field: p.Field, lane: u.ID + " " + p.AppID + " " + p.Pushkey.Hash(), alone: n.Kind == KindBadge}
+	if e.alone {
+		e.retryNumber = n.Retry.Badge
+	}
+	return e
+}
+
+// verdict is what the user's rules made of the event for the pusher: those of its profile tag, else the global ones. Of counts alone there is none.
 func (e *errand) verdict() *Verdict {
+	if e.alone {
+		return &Verdict{}
+	}
 	i := e.user.Verdict
 	if t, ok := e.user.Tags[e.pusher.ProfileTag]; ok {
 		i = t
@@ -53,65 +69,113 @@ func (s *Users) send(ctx context.Context, e *errand, rec *stream.Record) error {
 	a := accounts[0]
 	p := a.saved(e.field)
 	if p == nil && e.step == nil {
-		s.logStep(ctx, e, 0, pushers.Step{Action: pushers.Forget, Reason: "pusher_gone"})
+		s.logStep(ctx, e, pushers.Step{Action: pushers.Forget, Reason: "pusher_gone"})
 		return nil
 	}
 	if e.step == nil {
 		e.pusher = p.Pusher
-		if err := s.attempt(ctx, a, e); err != nil {
+		if err := s.attempt(ctx, a, p, e); err != nil {
 			return err
 		}
+	}
+	if err := e.told.settle(ctx, e); err != nil {
+		return err
 	}
 	if err := s.carryOut(ctx, e, p, rec); err != nil {
 		return err
 	}
-	s.logStep(ctx, e, e.delivery.Notification.Counts.Unread, *e.step)
+	s.logStep(ctx, e, *e.step)
 	return nil
 }
 
 // attempt sends the errand's notification with the counts of now, unless nobody waits for it any more, and notes what follows.
-func (s *Users) attempt(ctx context.Context, a *Account, e *errand) error {
-	rooms, err := s.unread(ctx, a.UserID)
+func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e *errand) error {
+	saved, err := s.Counts.Counts(ctx, []string{a.UserID})
 	if err != nil {
 		return err
 	}
-	n, here := e.notice, rooms[e.notice.RoomID]
-	e.delivery = pushers.Delivery{
-		ID: deliveryID(n, a.UserID, &e.pusher), UserID: a.UserID, Notification: Compose(n, a.UserID, e.verdict(), e.pusher, Badge(rooms, s.Badge.Count)),
-		Since: n.since(), Expires: s.Expiry.of(n),
-	}
-	if r := n.Retry; r != nil {
-		e.delivery.Attempt = r.Attempts
-		if r.Attempts > 0 {
-			e.delivery.FirstFailure = time.UnixMilli(r.FirstFailure)
+	rooms := s.decodeRooms(a.UserID, saved[0].Rooms)
+	now := Sum(rooms).Badge(s.Badges.Count(p.AppID))
+	e.told, e.numbered = s.readTold(a, p, saved[0].Told), false
+	here := rooms[e.notice.RoomID]
+	if reason := s.unwanted(a, e, &here, now); reason != "" {
+		step := pushers.Step{Action: pushers.Forget, Reason: reason}
+		if !e.leaves(reason, now) {
+			e.step = &step
+			return nil
 		}
+		s.logStep(ctx, e, step)
+		e.turn(s.Clock.Now())
 	}
-	var step pushers.Step
-	switch reason := dropped(n, a, &here, s.PushFrom); {
-	case reason != "":
-		step = pushers.Step{Action: pushers.Forget, Reason: reason}
-	case e.overdue:
-		step = pushers.Step{Action: pushers.Again, Detail: "pusher_slow", Unsent: true}
-	default:
-		step = s.Delivery.Deliver(ctx, e.delivery)
+	e.delivery = s.compose(a, e, now)
+	if e.overdue {
+		e.step = &pushers.Step{Action: pushers.Again, Detail: "pusher_slow", Unsent: true}
+		return nil
+	}
+	if err := e.told.doubt(ctx, &e.delivery.Notification); err != nil {
+		return err
+	}
+	step := s.Delivery.Deliver(ctx, e.delivery)
+	if e.alone && step.Action == pushers.Bury {
+		step.Action = pushers.Forget // nobody wants an old number: the next change tells one of its own
 	}
 	e.step = &step
 	return nil
 }
 
-// unread is what the user has unread in all rooms, as saved now.
-func (s *Users) unread(ctx context.Context, userID string) (map[string]Unread, error) {
-	saved, err := s.Counts.Counts(ctx, []string{userID})
-	if err != nil {
-		return nil, err
+// unwanted says why an errand comes to nothing, or "".
+func (s *Users) unwanted(a *Account, e *errand, here *Unread, now pushers.Counts) string {
+	if !e.alone {
+		return dropped(e.notice, a, here, e.verdict().Rule, e.pusher.ProfileTag, s.PushFrom)
 	}
-	rooms := make(map[string]Unread, len(saved[0]))
-	for room, b := range saved[0] {
-		if rooms[room], err = DecodeUnread(b); err != nil {
-			s.Log.Error("saved counts can't be read: the room does not count", "user_id", userID, "room_id", room, "error", err)
+	switch t := e.told.now; {
+	case a.Deactivated:
+		return "deactivated"
+	case !s.Badges.Alone(&e.pusher):
+		return "not_wanted"
+	case t != nil && e.retryNumber < t.retry:
+		return "superseded" // a newer one waits for its retry, or has been told
+	case t != nil && !t.differs(now):
+		return "superseded"
+	}
+	return ""
+}
+
+// leaves says whether a pusher has to be told the counts alone, now that the errand's notification is dropped: an attempt at it may have been what the
+// badge shows, or another was to tell the number.
+func (e *errand) leaves(reason string, now pushers.Counts) bool {
+	if e.alone || !e.told.kept || reason == "deactivated" || reason == "before_start" {
+		return false
+	}
+	return e.told.now.doubtful() || e.notice.Kind == KindRetry && e.told.now.differs(now)
+}
+
+// turn makes an errand one of counts alone.
+func (e *errand) turn(now time.Time) {
+	n := *e.notice
+	n.Kind, n.RoomID, n.Position, n.Thread, n.Call, n.Event, n.Verdicts, n.Retry, n.Since = KindBadge, "", 0, "", "", nil, nil, nil, now.UnixMilli()
+	e.notice, e.alone = &n, true
+	if e.told.now != nil {
+		e.retryNumber = e.told.now.retry
+	}
+}
+
+// compose is the delivery that an errand asks for now.
+func (s *Users) compose(a *Account, e *errand, now pushers.Counts) pushers.Delivery {
+	n := e.notice
+	d := pushers.Delivery{UserID: a.UserID, Since: n.since(), Expires: s.Expiry.of(n), ID: e.deliveryID()}
+	if e.alone {
+		d.Notification = pushers.Notification{Counts: now, NoMissedCalls: e.told.now.callsToo(), Device: pushers.Device{Pusher: e.pusher}}
+	} else {
+		d.Notification = Compose(n, a.UserID, e.verdict(), e.pusher, now)
+	}
+	if r := n.Retry; r != nil {
+		d.Attempt = r.Attempts
+		if r.Attempts > 0 {
+			d.FirstFailure = time.UnixMilli(r.FirstFailure)
 		}
 	}
-	return rooms, nil
+	return d
 }
 
 // carryOut does what follows an attempt. When it returns nil, the delivery is settled here, or durable elsewhere.
@@ -147,9 +211,7 @@ func (s *Users) giveUp(ctx context.Context, e *errand, step pushers.Step, rec *s
 
 // again is the notice of one delivery: what a retry topic holds, and the dead letter.
 func (s *Users) again(e *errand, step pushers.Step) []byte {
-	n := *e.notice
-	n.Kind, n.Verdicts, n.Users = KindRetry, []Verdict{*e.verdict()}, []Recipient{{ID: e.user.ID}}
-	attempt := Attempt{DeliveryID: deliveryID(e.notice, e.user.ID, &e.pusher), AppID: e.pusher.AppID, Pushkey: e.pusher.Pushkey.Reveal()}
+	attempt := Attempt{DeliveryID: e.deliveryID(), AppID: e.pusher.AppID, Pushkey: e.pusher.Pushkey.Reveal(), Badge: e.retryNumber}
 	if before := e.notice.Retry; before != nil {
 		attempt.Attempts, attempt.FirstFailure = before.Attempts, before.FirstFailure
 	}
@@ -159,7 +221,12 @@ func (s *Users) again(e *errand, step pushers.Step) []byte {
 		}
 		attempt.Attempts++
 	}
-	n.Retry = &attempt
+	if e.alone {
+		n := Notice{Kind: KindBadge, Since: e.notice.Since, Origin: e.notice.Origin, Users: []Recipient{{ID: e.user.ID}}, Retry: &attempt}
+		return n.encode()
+	}
+	n := *e.notice
+	n.Kind, n.Verdicts, n.Users, n.Retry = KindRetry, []Verdict{*e.verdict()}, []Recipient{{ID: e.user.ID}}, &attempt
 	return n.encode()
 }
 
@@ -210,16 +277,22 @@ func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) erro
 	return nil
 }
 
-// logStep is the line that says what became of one (event, pusher). A user's own rules are named after what they match, so their ids are for debugging only.
-func (s *Users) logStep(ctx context.Context, e *errand, unread int, step pushers.Step) {
-	rule, attempt := e.verdict().Rule, 1
-	if !strings.HasPrefix(rule, ".") && !s.Log.Enabled(ctx, slog.LevelDebug) {
-		rule = "own"
-	}
+// logStep is the line that says what became of one (event, pusher), or of the counts alone for one pusher. A user's own rules are named after what they match, so their ids are for debugging only.
+func (s *Users) logStep(ctx context.Context, e *errand, step pushers.Step) {
+	attempt := 1
 	if e.notice.Retry != nil {
 		attempt += e.notice.Retry.Attempts
 	}
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "push settled", slog.String("event_id", e.notice.Event.ID), slog.String("room_id", e.notice.RoomID), slog.String("user_id", e.user.ID),
-		slog.String("app_id", e.pusher.AppID), slog.Any("pushkey", e.pusher.Pushkey), slog.String("rule", rule), slog.Int("unread", unread), slog.String("action", step.Action.String()),
-		slog.String("reason", step.Reason), slog.String("detail", step.Detail), slog.Int("attempt", attempt))
+	s.Metrics.settled(ctx, step.Action.String(), step.Reason)
+	line, about := "badge settled", []slog.Attr(nil)
+	if !e.alone {
+		rule := e.verdict().Rule
+		if !strings.HasPrefix(rule, ".") && !s.Log.Enabled(ctx, slog.LevelDebug) {
+			rule = "own"
+		}
+		line = "push settled"
+		about = append(about, slog.String("event_id", e.notice.Event.ID), slog.String("room_id", e.notice.RoomID), slog.String("rule", rule))
+	}
+	s.Log.LogAttrs(ctx, slog.LevelInfo, line, append(about, slog.String("user_id", e.user.ID), slog.String("app_id", e.pusher.AppID), slog.Any("pushkey", e.pusher.Pushkey),
+		slog.Int("unread", e.delivery.Notification.Counts.Unread), slog.String("action", step.Action.String()), slog.String("reason", step.Reason), slog.String("detail", step.Detail), slog.Int("attempt", attempt))...)
 }

@@ -5,7 +5,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -31,12 +30,13 @@ type Users struct {
 	Topics      Topics
 	Tiers       []time.Duration // delays of the retry topics
 	Partitions  func() int      // of the notifications topic
-	Badge       BadgeConfig
-	MaxUnread   int
+	Badges      *Badges
+	Counting    CountsConfig
 	Expiry      Expiry
 	PushFrom    time.Time // what is older is counted, not pushed
 	Clock       clock.Clock
 	Log         *slog.Logger
+	Metrics     *Metrics // nil: none
 
 	backlog backlog
 }
@@ -52,23 +52,35 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 		return nil, err
 	}
 	var out []stream.Message
+	moved := 0
 	for i, n := range notices {
-		out = append(out, s.strays(n, records[i])...)
+		if strays := s.strays(n, records[i]); len(strays) > 0 {
+			out, moved = append(out, strays...), moved+1
+		}
+	}
+	if moved > 0 {
+		s.Metrics.misplaced(ctx, s.Topics.Notifications, moved)
+		s.Log.Warn("notices lie in partitions that their users have left: they are sent on", "topic", s.Topics.Notifications, "partition", batch[0].Partition, "records", moved)
 	}
 	accounts, err := s.accounts(ctx, notices)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.count(ctx, notices, accounts); err != nil {
+	c := s.changes(notices, accounts)
+	badges, err := s.changedBadges(ctx, notices, records, accounts, c) // before anything is counted: see there
+	if err != nil {
+		return nil, err
+	}
+	if err := s.count(ctx, c); err != nil {
 		return nil, err
 	}
 	var tasks []stream.Task
 	for i, n := range notices {
-		if n.Kind != KindNotify && n.Kind != KindRetry || n.since().Before(s.PushFrom) {
+		if !s.pushes(n, records[i]) {
 			continue
 		}
 		for _, u := range n.Users {
-			t, diverted := s.tasks(ctx, n, u, accounts[u.ID], records[i])
+			t, diverted := s.admit(ctx, append(s.errands(ctx, n, u, accounts[u.ID]), badges.errands(i, n, u)...), records[i])
 			tasks, out = append(tasks, t...), append(out, diverted...)
 		}
 	}
@@ -85,27 +97,38 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 	return tasks, nil
 }
 
-// tasks are what a notice means for the pushers of one user; for those whose lane is too slow it comes back from the first retry tier.
-func (s *Users) tasks(ctx context.Context, n *Notice, u Recipient, a *Account, rec *stream.Record) (tasks []stream.Task, diverted []stream.Message) {
-	told := a.Pushers
-	if r := n.Retry; r != nil {
-		p := a.Pusher(r.AppID, r.Pushkey)
+// pushes says whether anybody is to be told of the notice, or of what it counts: it is no news if the record was done before, or came before this deployment's start.
+func (s *Users) pushes(n *Notice, rec *stream.Record) bool {
+	return !n.Silent && !rec.Again && !n.since().Before(s.PushFrom)
+}
+
+// errands are the deliveries that a notice asks for, one for each pusher of a user that is to be told.
+func (s *Users) errands(ctx context.Context, n *Notice, u Recipient, a *Account) (es []*errand) {
+	switch n.Kind {
+	case KindNotify:
+		for i := range a.Pushers[:min(len(a.Pushers), maxPushers)] {
+			if e := newErrand(n, u, &a.Pushers[i]); e.verdict().Notify {
+				es = append(es, e)
+			}
+		}
+	case KindRetry, KindBadge:
+		p := a.Pusher(n.Retry.AppID, n.Retry.Pushkey)
 		if p == nil {
-			gone := &errand{notice: n, user: u, pusher: pushers.Pusher{AppID: r.AppID, Pushkey: pushers.NewPushkey(r.Pushkey)}}
-			s.logStep(ctx, gone, 0, pushers.Step{Action: pushers.Forget, Reason: "pusher_gone"})
-			return nil, nil
+			gone := newErrand(n, u, &RegisteredPusher{Pusher: pushers.Pusher{AppID: n.Retry.AppID, Pushkey: pushers.NewPushkey(n.Retry.Pushkey)}})
+			s.logStep(ctx, gone, pushers.Step{Action: pushers.Forget, Reason: "pusher_gone"})
+			return nil
 		}
-		told = []RegisteredPusher{*p}
+		return []*errand{newErrand(n, u, p)}
 	}
-	for i := range told[:min(len(told), maxPushers)] {
-		e := &errand{notice: n, user: u, pusher: told[i].Pusher, field: told[i].Field}
-		if !e.verdict().Notify {
-			continue
-		}
-		e.lane = u.ID + " " + e.pusher.AppID + " " + e.pusher.Pushkey.Hash()
+	return es
+}
+
+// admit lets errands wait in the lanes of their pushers; those for a lane that is too slow come back from the first retry tier.
+func (s *Users) admit(ctx context.Context, es []*errand, rec *stream.Record) (tasks []stream.Task, diverted []stream.Message) {
+	for _, e := range es {
 		if !s.backlog.admit(rec.Generation, e) {
 			step := pushers.Step{Action: pushers.Again, Detail: "pusher_slow", Unsent: true}
-			s.logStep(ctx, e, 0, step)
+			s.logStep(ctx, e, step)
 			diverted = append(diverted, s.retry(e, step, rec))
 			continue
 		}
@@ -149,14 +172,11 @@ func (s *Users) strays(n *Notice, rec *stream.Record) []stream.Message {
 	return spread(*n, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
 }
 
-// accounts are those of all users of whom something may be sent or who are invited.
+// accounts are those of all users: whether they are told of anything, and what is kept of their counts, depends on their pushers.
 func (s *Users) accounts(ctx context.Context, notices []*Notice) (map[string]*Account, error) {
 	found := map[string]*Account{}
 	var ids []string
 	for _, n := range notices {
-		if n.Kind != KindNotify && n.Kind != KindRetry && n.Kind != KindInvite {
-			continue
-		}
 		for _, u := range n.Users {
 			if _, twice := found[u.ID]; !twice {
 				found[u.ID] = nil
@@ -172,71 +192,6 @@ func (s *Users) accounts(ctx context.Context, notices []*Notice) (map[string]*Ac
 		found[a.UserID] = a
 	}
 	return found, nil
-}
-
-// count makes the notices part of what their users have unread.
-func (s *Users) count(ctx context.Context, notices []*Notice, accounts map[string]*Account) error {
-	var changes []CountChange
-	var newer error
-	for _, n := range notices {
-		for _, u := range n.Users {
-			apply := counting(n, u, accounts[u.ID])
-			if apply == nil {
-				continue
-			}
-			changes = append(changes, CountChange{UserID: u.ID, RoomID: n.RoomID, Apply: func(saved []byte) []byte {
-				unread, err := DecodeUnread(saved)
-				if errors.Is(err, errUnreadNewer) {
-					newer = err
-					return saved
-				} else if err != nil {
-					s.Log.Error("saved counts can't be read: they start again", "user_id", u.ID, "room_id", n.RoomID, "error", err)
-				}
-				apply(&unread)
-				unread.Trim(s.MaxUnread)
-				return unread.Encode()
-			}})
-		}
-	}
-	if len(changes) == 0 {
-		return nil
-	}
-	if err := s.Counts.ChangeCounts(ctx, changes); err != nil {
-		return err
-	}
-	if newer != nil {
-		return fmt.Errorf("%w: upgrade this worker: %w", newer, stream.ErrStop)
-	}
-	return nil
-}
-
-// counting is what a notice does to the counts of one of its users; nil if nothing.
-func counting(n *Notice, u Recipient, a *Account) func(*Unread) {
-	switch n.Kind {
-	case KindNotify:
-		v := &n.Verdicts[u.Verdict]
-		if !v.Notify || n.Event.Type == "m.room.member" && contentText(n.Event.Content, "membership") == string(Invite) {
-			return nil // an invite counts as an invite
-		}
-		return func(unread *Unread) { unread.Notify(n.Position, n.Thread, v.Highlight) }
-	case KindRead:
-		if u.ThreadID != "" && u.ThreadID != "main" {
-			return nil // counts are kept by room: a receipt of one thread must not clear what others wait for in the room
-		}
-		return func(unread *Unread) { unread.Read(u.Position) }
-	case KindRedact:
-		return func(unread *Unread) { unread.Redact(n.Position) }
-	case KindInvite:
-		if n.Sender != "" && a.Ignores(n.Sender) {
-			return nil
-		}
-		return func(unread *Unread) { unread.Invite(n.Position) }
-	case KindJoin:
-		return func(unread *Unread) { unread.Join(n.Position) }
-	case KindLeave:
-		return func(unread *Unread) { unread.Leave(n.Position) }
-	}
-	return nil
 }
 
 // Do implements [stream.Handler]: the waiting errands of one user's pusher.

@@ -25,7 +25,7 @@ type Counts struct {
 
 // Notification is one event as one user's devices are told of it. It is complete: a format picks from it, and adds nothing.
 //
-// One without EventID and Type is about no event: it tells the counts alone, zero ones too, so that a badge can be cleared.
+// One without EventID and Type is about no event: it tells the counts alone, and to whom; unread ones even if they are zero, so that a badge can be cleared.
 type Notification struct {
 	EventID           string
 	RoomID            string
@@ -40,6 +40,7 @@ type Notification struct {
 	Content           jsontext.Value // as it came; nil if the event had none
 	Prio              Prio
 	Counts            Counts
+	NoMissedCalls     bool // of counts alone: tell that there are no missed calls, too, because more were told before
 	Device            Device
 }
 

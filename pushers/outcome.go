@@ -82,4 +82,5 @@ type Step struct {
 	Reason string // of Bury and Forget: the class ("expired", "exhausted", "refused"); of Remove: the reason for the feedback record
 	Detail string // the service's reason, for the log and the dead letter's header
 	Unsent bool   // of Again: there was no room for a request, so this was no attempt
+	Doubt  bool   // no answer came: it may have been delivered all the same
 }

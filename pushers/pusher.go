@@ -35,6 +35,8 @@ type Pusher struct {
 	Format     Format         // of data.format
 	Data       jsontext.Value // the data dictionary without url, as it goes to the gateway; nil if it would be empty
 	Disabled   bool           // "enabled": false (MSC3881)
+	NoCounts   bool           // data.disable_badge_count: no counts are to be sent at all (MSC4076)
+	EventsOnly bool           // data.events_only: no notification of counts alone (as Sygnal's Web Push clients ask for it)
 }
 
 // ID is the identity of a pusher of one user: a second one with the same app and pushkey replaces the first.
@@ -71,6 +73,8 @@ func ParsePusher(raw []byte) (Pusher, error) {
 	_ = json.Unmarshal(w.PushkeyTS, &p.PushkeyTS) // optional: 0 if it is no integer
 	p.Disabled = string(w.Enabled) == "false" || w.Enabled == nil && string(w.EnabledOld) == "false"
 	p.URL, p.Format = text(w.Data["url"]), Format(text(w.Data["format"]))
+	p.NoCounts = isTrue(w.Data["disable_badge_count"]) || isTrue(w.Data["org.matrix.msc4076.disable_badge_count"])
+	p.EventsOnly = isTrue(w.Data["events_only"])
 	if p.Kind == "http" && p.URL == "" {
 		return Pusher{}, errors.New("pusher: data.url of an http pusher must be a text")
 	}
@@ -84,6 +88,8 @@ func ParsePusher(raw []byte) (Pusher, error) {
 	}
 	return p, nil
 }
+
+func isTrue(raw jsontext.Value) bool { return string(raw) == "true" }
 
 // text is the text that raw holds, or "" if it holds something else.
 func text(raw jsontext.Value) string {

@@ -49,6 +49,17 @@ func TestParsePusher(t *testing.T) {
 			with(func(p *pushers.Pusher) { p.Disabled = true })},
 		{"the stable name counts", `{"kind":"http","app_id":"app","pushkey":"key","enabled":true,"org.matrix.msc3881.enabled":false,"data":{"url":"https://gw/"}}`, plain},
 		{"enabled that is no boolean", `{"kind":"http","app_id":"app","pushkey":"key","enabled":"false","data":{"url":"https://gw/"}}`, plain},
+		{"no counts", `{"kind":"http","app_id":"app","pushkey":"key","data":{"url":"https://gw/","disable_badge_count":true}}`,
+			with(func(p *pushers.Pusher) { p.NoCounts, p.Data = true, jsontext.Value(`{"disable_badge_count":true}`) })},
+		{"no counts, by the unstable name", `{"kind":"http","app_id":"app","pushkey":"key","data":{"url":"https://gw/","org.matrix.msc4076.disable_badge_count":true}}`,
+			with(func(p *pushers.Pusher) {
+				p.NoCounts, p.Data = true, jsontext.Value(`{"org.matrix.msc4076.disable_badge_count":true}`)
+			})},
+		{"no counts that is no boolean", `{"kind":"http","app_id":"app","pushkey":"key","data":{"url":"https://gw/","disable_badge_count":"true"}}`,
+			with(func(p *pushers.Pusher) { p.Data = jsontext.Value(`{"disable_badge_count":"true"}`) })},
+		{"no counts belongs into data", `{"kind":"http","app_id":"app","pushkey":"key","disable_badge_count":true,"data":{"url":"https://gw/"}}`, plain},
+		{"no counts alone", `{"kind":"http","app_id":"app","pushkey":"key","data":{"url":"https://gw/","events_only":true}}`,
+			with(func(p *pushers.Pusher) { p.EventsOnly, p.Data = true, jsontext.Value(`{"events_only":true}`) })},
 		{"no http pusher needs no url", `{"kind":"email","app_id":"m.email","pushkey":"a@example.org","data":{}}`,
 			pushers.Pusher{Kind: "email", AppID: "m.email", Pushkey: pushers.NewPushkey("a@example.org")}},
 		{"names are exact", `{"kind":"http","app_id":"app","pushkey":"key","Pushkey":"other","data":{"url":"https://gw/","URL":"https://other/"}}`,

@@ -53,7 +53,10 @@ type Worker struct {
 	cluster *stream.Cluster
 	store   *state.Store
 
-	partitions atomic.Int64 // of the notifications topic
+	telemetry *telemetry
+	admin     atomic.Value // string: where the admin address is served
+
+	events, account, notifications keyedTopic
 
 	mu        sync.Mutex
 	consumers []member
@@ -107,7 +110,13 @@ func New(cfg *config.Config, opts Options) (*Worker, error) {
 	if w.clock == nil {
 		w.clock = clock.System{}
 	}
+	w.events = keyedTopic{name: cfg.Topics.Events, group: w.group(StageRooms)}
+	w.account = keyedTopic{name: cfg.Topics.Account, group: w.group(StageAccounts)}
+	w.notifications = keyedTopic{name: cfg.Topics.Notifications, group: w.group(StageUsers)}
 	var err error
+	if w.telemetry, err = newTelemetry(w); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
 	if w.cluster, err = connectKafka(cfg, opts, w.log, w.clock); err != nil {
 		return nil, err
 	}
@@ -158,7 +167,7 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 
 	// When a stage fails for good, the others stop cleanly too.
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.serveHealth(ctx) })
+	g.Go(func() error { return w.serveAdmin(ctx) })
 	g.Go(func() error { return w.watchPartitions(ctx) })
 	g.Go(func() error { return w.watchRedis(ctx, whole) })
 	g.Go(func() error { return w.startStages(g, ctx, hard, p) })
@@ -185,7 +194,9 @@ func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
 	} else if err != nil {
 		return meta, fmt.Errorf("kafka: %w", err)
 	}
-	w.partitions.Store(int64(topics[w.cfg.Topics.Notifications].Partitions))
+	for _, t := range w.keyedTopics() {
+		t.partitions.Store(int64(topics[t.name].Partitions))
+	}
 	if !known {
 		if err := w.isFirstStart(ctx); err != nil {
 			return meta, err

@@ -1,6 +1,6 @@
 package app
 
-// The admin address: is the worker alive, and does it work?
+// The admin address: is the worker alive, does it work, and what has it done?
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// serveHealth answers /healthz (the process is alive) and /readyz (every stage has its partitions, Redis and Kafka answer) until ctx ends.
-func (w *Worker) serveHealth(ctx context.Context) error {
+// serveAdmin answers /healthz (the process is alive), /readyz (every stage has its partitions, Redis and Kafka answer) and /metrics until ctx ends.
+func (w *Worker) serveAdmin(ctx context.Context) error {
 	if w.cfg.Admin.Listen == "" {
 		return nil
 	}
@@ -29,10 +29,12 @@ func (w *Worker) serveHealth(ctx context.Context) error {
 		}
 		fmt.Fprintln(rw, "ready")
 	})
+	mux.Handle("GET /metrics", w.telemetry)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	w.log.Info("health is served", "address", listener.Addr().String())
+	w.admin.Store(listener.Addr().String())
+	w.log.Info("health and metrics are served", "address", listener.Addr().String())
 	select {
 	case err := <-served:
 		return fmt.Errorf("admin address: %w", err)
@@ -47,6 +49,12 @@ func (w *Worker) serveHealth(ctx context.Context) error {
 		return fmt.Errorf("admin address: %w", err)
 	}
 	return nil
+}
+
+// AdminAddress is where health and metrics are served (host:port); empty as long as they are not. admin.listen may leave the port to the system (0).
+func (w *Worker) AdminAddress() string {
+	address, _ := w.admin.Load().(string)
+	return address
 }
 
 // reachable is nil if every stage works and can go on working; else it names all that is in the way.

@@ -6,9 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
 	"tocsin/pipeline"
+	"tocsin/pipeline/stream"
 )
 
 // every calls look again and again, until it returns an error or ctx ends.
@@ -35,25 +40,93 @@ func prune(ctx context.Context, accounts *pipeline.AccountCache) error {
 	})
 }
 
-// watchPartitions follows the number of partitions of the notifications topic, by which users are spread.
+// keyedTopic is a topic whose records belong together by key: a room's, a user's. With another number of partitions a key may have another one, so what waits in the old one
+// is in the wrong place.
+type keyedTopic struct {
+	name       string
+	group      string       // which reads it
+	partitions atomic.Int64 // as this worker knows it
+	seen       int64        // by the last look
+}
+
+func (w *Worker) keyedTopics() []*keyedTopic {
+	return []*keyedTopic{&w.events, &w.account, &w.notifications}
+}
+
+// notificationPartitions is the number of partitions by which users are spread.
+func (w *Worker) notificationPartitions() int { return int(w.notifications.partitions.Load()) }
+
+// eventPartitions is the number of partitions by which the homeserver spreads rooms. It is asked when a room comes from another partition than before: right after the topic was
+// given more, the number of the last look would make an alarm of it.
+func (w *Worker) eventPartitions() int {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	known := int(w.events.partitions.Load())
+	if topics, err := w.cluster.Topics(ctx, w.events.name); err == nil {
+		return max(known, topics[w.events.name].Partitions)
+	}
+	return known
+}
+
+// watchPartitions follows the number of partitions of the keyed topics. The client knows it within a second anyway: looking costs nothing.
 func (w *Worker) watchPartitions(ctx context.Context) error {
-	topic := w.cfg.Topics.Notifications
-	return every(ctx, 30*time.Second, func() error {
-		topics, err := w.cluster.Topics(ctx, topic)
-		now := int64(topics[topic].Partitions)
-		if err != nil || now == 0 {
-			return nil // those who read it complain
-		}
-		if before := w.partitions.Swap(now); before != now {
-			w.log.Error("the notifications topic has another number of partitions: until all workers know, a user may have two lanes; drain before repartitioning",
-				"topic", topic, "before", before, "now", now)
+	return every(ctx, time.Second, func() error {
+		for _, t := range w.keyedTopics() {
+			w.lookAt(ctx, t)
 		}
 		return nil
 	})
 }
 
-// notificationPartitions is that number.
-func (w *Worker) notificationPartitions() int { return int(w.partitions.Load()) }
+// lookAt notices another number of partitions once two looks have seen it, for a broker may lag behind the others, and says whether the topic was drained before.
+func (w *Worker) lookAt(ctx context.Context, t *keyedTopic) {
+	topics, err := w.cluster.Topics(ctx, t.name)
+	if err != nil {
+		return // those who read it complain
+	}
+	before, now, seen := t.partitions.Load(), int64(topics[t.name].Partitions), t.seen
+	if t.seen = now; now == before || now != seen {
+		return
+	}
+	bounds, err := w.cluster.Bounds(ctx, t.name) // before this worker writes by the new number
+	t.partitions.Store(now)
+	log := w.log.With("topic", t.name, "before", before, "now", now)
+	if now < before {
+		log.Error("the topic was made anew with fewer partitions: what had not been read of the old one is lost")
+		return
+	}
+	var left int64
+	if err == nil {
+		left, err = w.left(ctx, t, int(before), bounds)
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		log.Error("the number of the topic's partitions changed, and whether it was drained before can't be told", "error", err)
+	case left > 0:
+		w.telemetry.pipeline.Misplaced.Add(ctx, left, metric.WithAttributes(attribute.String("topic", t.name)))
+		log.Error(fmt.Sprintf("the number of the topic's partitions changed without a drain: %d records were left. They are handled, but maybe after newer ones of the same room or user; "+
+			"next time stop the producers, wait until nothing is left, change it, and start them again when all workers have noticed", left), "left", left)
+	default:
+		log.Info("the number of the topic's partitions changed; nothing was left in the old ones")
+	}
+}
+
+// left is how many records of the first partitions the topic's group has not done, up to where the partitions end.
+func (w *Worker) left(ctx context.Context, t *keyedTopic, partitions int, bounds map[int]stream.Bounds) (left int64, err error) {
+	committed, err := w.cluster.Committed(ctx, t.group, t.name)
+	if err != nil {
+		return 0, err
+	}
+	for p := range partitions {
+		from := bounds[p].First
+		if mark, ok := committed[p]; ok {
+			from = max(from, mark.Offset)
+		}
+		left += max(0, bounds[p].End-from)
+	}
+	return left, nil
+}
 
 // watchRedis stops the worker when Redis has lost its contents: going on would be quiet, and wrong.
 func (w *Worker) watchRedis(ctx context.Context, whole pipeline.Whole) error {

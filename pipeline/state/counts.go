@@ -1,12 +1,13 @@
 package state
 
-// Counts: what users have unread, changed by compare and set.
+// Counts: what users have unread and what their pushers were told of it, changed by compare and set.
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,12 +22,15 @@ const maxRounds = 16
 // errContended says that others were faster each time.
 var errContended = errors.New("others changed the same counts each time")
 
-// cell is what one user has unread in one room, with all changes to it.
+// toldMark begins the fields that say what pushers were told; the others are room ids. No text of JSON has this byte, so no room is called so.
+const toldMark = "\xff"
+
+// cell is one field of a user's counts: what is unread in one room, with all changes to it, or what one pusher was told.
 type cell struct {
-	userID, roomID string
-	apply          []func(saved []byte) []byte
-	from           string // what is saved; "" is nothing
-	to             string // what is to be saved
+	userID, field string
+	apply         []func(saved []byte) []byte
+	from          string // what is saved; "" is nothing
+	to            string // what is to be saved
 }
 
 // compute applies the changes to what is saved, and tells whether there is anything to save.
@@ -83,7 +87,7 @@ func gather(changes []pipeline.CountChange) []*cell {
 	for _, change := range changes {
 		c := byName[name{change.UserID, change.RoomID}]
 		if c == nil {
-			c = &cell{userID: change.UserID, roomID: change.RoomID}
+			c = &cell{userID: change.UserID, field: change.RoomID}
 			byName[name{change.UserID, change.RoomID}] = c
 			cells = append(cells, c)
 		}
@@ -95,7 +99,7 @@ func gather(changes []pipeline.CountChange) []*cell {
 // readCells reads what is saved.
 func (s *Store) readCells(ctx context.Context, cells []*cell) error {
 	answers, err := s.ask(ctx, "read counts", len(cells), func(pipe redis.Pipeliner, i int) {
-		pipe.HGet(ctx, s.keys.counts(cells[i].userID), cells[i].roomID)
+		pipe.HGet(ctx, s.keys.counts(cells[i].userID), cells[i].field)
 	})
 	if err != nil {
 		return err
@@ -110,7 +114,7 @@ func (s *Store) readCells(ctx context.Context, cells []*cell) error {
 func (s *Store) swap(ctx context.Context, op string, cells []*cell) (conflicts []*cell, err error) {
 	batches := s.newBatches()
 	for i, c := range cells {
-		batches.add(i, c.userID, s.keys.counts(c.userID), len(c.userID)+len(c.roomID)+len(c.from)+len(c.to), c.roomID, c.from, c.to)
+		batches.add(i, c.userID, s.keys.counts(c.userID), len(c.userID)+len(c.field)+len(c.from)+len(c.to), c.field, c.from, c.to)
 	}
 	all := batches.all()
 	answers, err := s.run(ctx, op, changeCountsScript, calls(all))
@@ -148,21 +152,41 @@ func pause(ctx context.Context, round int) error {
 	}
 }
 
-// Counts reads what each user has saved in all rooms, in the order of the users.
-func (s *Store) Counts(ctx context.Context, userIDs []string) ([]map[string][]byte, error) {
+// Tell makes the changes whose From still holds, and returns what is saved of each pusher then.
+func (s *Store) Tell(ctx context.Context, changes []pipeline.ToldChange) ([]string, error) {
+	cells, saved := make([]*cell, len(changes)), make([]string, len(changes))
+	number := make(map[*cell]int, len(changes))
+	for i, c := range changes {
+		cells[i] = &cell{userID: c.UserID, field: toldMark + c.Pusher, from: c.From, to: c.To}
+		number[cells[i]], saved[i] = i, c.To
+	}
+	conflicts, err := s.swap(ctx, "save what pushers were told", cells)
+	for _, c := range conflicts {
+		saved[number[c]] = c.from
+	}
+	return saved, err
+}
+
+// Counts reads what each user has saved in all rooms and of all pushers, in the order of the users.
+func (s *Store) Counts(ctx context.Context, userIDs []string) ([]pipeline.SavedCounts, error) {
 	answers, err := s.ask(ctx, "read counts", len(userIDs), func(pipe redis.Pipeliner, i int) {
 		pipe.HGetAll(ctx, s.keys.counts(userIDs[i]))
 	})
 	if err != nil {
 		return nil, err
 	}
-	counts := make([]map[string][]byte, len(userIDs))
+	counts := make([]pipeline.SavedCounts, len(userIDs))
 	for i, answer := range answers {
-		saved := answer.(*redis.MapStringStringCmd).Val()
-		counts[i] = make(map[string][]byte, len(saved))
-		for roomID, value := range saved {
-			counts[i][roomID] = []byte(value)
+		fields := answer.(*redis.MapStringStringCmd).Val()
+		saved := pipeline.SavedCounts{Rooms: make(map[string][]byte, len(fields)), Told: map[string]string{}}
+		for field, value := range fields {
+			if name, ok := strings.CutPrefix(field, toldMark); ok {
+				saved.Told[name] = value
+			} else {
+				saved.Rooms[field] = []byte(value)
+			}
 		}
+		counts[i] = saved
 	}
 	return counts, nil
 }

@@ -51,7 +51,11 @@ func change(t *testing.T, s *Store, changes ...pipeline.CountChange) {
 
 func counted(t *testing.T, s *Store, userIDs []string, want []map[string][]byte) {
 	t.Helper()
-	got, err := s.Counts(t.Context(), userIDs)
+	counts, err := s.Counts(t.Context(), userIDs)
+	var got []map[string][]byte
+	for _, c := range counts {
+		got = append(got, c.Rooms)
+	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(bytes.Equal)); err != nil || diff != "" {
 		t.Errorf("Counts: %v (-want +got):\n%s", err, diff)
 	}
@@ -186,8 +190,8 @@ func TestManyCountersLoseNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for u, rooms := range counts {
-			if set := numbers(rooms["!r:x"]); len(set) != writers*rounds {
+		for u, saved := range counts {
+			if set := numbers(saved.Rooms["!r:x"]); len(set) != writers*rounds {
 				t.Errorf("user %d has %d of %d numbers", u, len(set), writers*rounds)
 			}
 		}
@@ -237,6 +241,36 @@ func TestCountsSentTwice(t *testing.T) {
 			if diff := cmp.Diff(step.want, answer.Val()); diff != "" {
 				t.Errorf("step %d (-want +got):\n%s", i, diff)
 			}
+		}
+	})
+}
+
+func tell(t *testing.T, s *Store, want []string, changes ...pipeline.ToldChange) {
+	t.Helper()
+	saved, err := s.Tell(t.Context(), changes)
+	if diff := cmp.Diff(want, saved); err != nil || diff != "" {
+		t.Errorf("Tell: %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestTold is about what pushers were told: beside the rooms, whatever these are called, and never over what somebody else has saved.
+func TestTold(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, cfg Config) {
+		s := open(t, cfg)
+		change(t, s, replacing("@a:x", "told", "a room"), replacing("@a:x", "ÿphone", "another"))
+		tell(t, s, []string{"one", "two", "three"},
+			pipeline.ToldChange{UserID: "@a:x", Pusher: "phone", To: "one"}, pipeline.ToldChange{UserID: "@b:x", Pusher: "phone", To: "two"}, pipeline.ToldChange{UserID: "@a:x", Pusher: "told", To: "three"})
+		tell(t, s, []string{"one"}, pipeline.ToldChange{UserID: "@a:x", Pusher: "phone", To: "one"}) // sent twice
+		tell(t, s, []string{"one", "four"}, pipeline.ToldChange{UserID: "@a:x", Pusher: "phone", From: "", To: "five"}, pipeline.ToldChange{UserID: "@b:x", Pusher: "phone", From: "two", To: "four"})
+		tell(t, s, []string{"", ""}, pipeline.ToldChange{UserID: "@a:x", Pusher: "told", From: "three"}, pipeline.ToldChange{UserID: "@a:x", Pusher: "never", From: "", To: ""})
+		got, err := s.Counts(t.Context(), []string{"@a:x", "@b:x"})
+		want := []pipeline.SavedCounts{
+			{Rooms: map[string][]byte{"told": []byte("a room"), "ÿphone": []byte("another")}, Told: map[string]string{"phone": "one"}},
+			{Rooms: map[string][]byte{}, Told: map[string]string{"phone": "four"}},
+		}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("Counts: %v (-want +got):\n%s", err, diff)
 		}
 	})
 }

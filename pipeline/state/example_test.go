@@ -43,6 +43,6 @@ func Example() {
 		}
 	}
 	counts, err := store.Counts(ctx, []string{"@alice:example.org"})
-	fmt.Printf("%s %v\n", counts[0]["!room:example.org"], err)
+	fmt.Printf("%s %v\n", counts[0].Rooms["!room:example.org"], err)
 	// Output: bob <nil>
 }

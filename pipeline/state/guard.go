@@ -196,8 +196,8 @@ func (s *Store) HeldMarks(ctx context.Context, userID string) (map[string]string
 	}
 	marks := map[string]string{}
 	for field, mark := range answers[0].(*redis.MapStringStringCmd).Val() {
-		if strings.HasPrefix(field, pipeline.HeldPrefix) {
-			marks[field] = mark
+		if name, ok := strings.CutPrefix(field, toldMark); ok && strings.HasPrefix(name, pipeline.HeldPrefix) {
+			marks[name] = mark
 		}
 	}
 	return marks, nil

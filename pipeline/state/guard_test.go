@@ -510,8 +510,10 @@ func TestHeldMarks(t *testing.T) {
 		s, ctx := open(t, cfg), t.Context()
 		change(t, s, replacing("@a:x", "!room:x", "1"))
 		field := pipeline.HeldField("app", pushkey(1))
-		if err := s.client.HSet(ctx, s.keys.counts("@a:x"), field, "mark").Err(); err != nil {
-			t.Fatal(err)
+		for _, name := range []string{field, "another"} {
+			if _, err := s.Tell(ctx, []pipeline.ToldChange{{UserID: "@a:x", Pusher: name, To: "mark"}}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		got, err := s.HeldMarks(ctx, "@a:x")
 		if diff := cmp.Diff(map[string]string{field: "mark"}, got); err != nil || diff != "" {

@@ -8,9 +8,10 @@ package state
 //	<p>accounts-applied              hash  SetAccountsApplied (raise_applied.lua)           for ever                30 a partition of the account topic
 //	<p>{sN}:account:<user>           hash  ApplyAccounts, RemovePusher, RestorePushers      for ever                200 + 190 a field + its JSON; a tombstone 140
 //	<p>{sN}:removed:<user>           hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  210 a pusher + its JSON; at most maxRemoved
-//	<p>{sN}:counts:<user>            hash  ChangeCounts (change_counts.lua)                 for ever                130 + 40 a room + what it has unread
+//	<p>{sN}:counts:<user>            hash  ChangeCounts, Tell (change_counts.lua)           for ever                130 + 40 a room + what it has unread
 //	<p>{sN}:sent:<delivery>          text  MarkSent                                         delivery.ledger_ttl     150
 //	<p>{sN}:room:<room>              hash  SaveRoom, FillRoom                               for ever                150 + 100 a member
+//	<p>{sN}:threads:<room>           hash  SaveRoom (save_room.lua)                         for ever                160 an event of the index that is in a thread
 //	<p>{sN}:index:<room>             zset  SaveRoom (save_room.lua)                         for ever                50 an event id, 145 in rooms of more than 128; at most indexSize
 //	<p>{guard}:tripped               hash  Reject (reject.lua), ResetGuard                  until reset             80 + 60 an app; at most maxTrips
 //	<p>{guard}:held:<app>            hll   Reject                                           until reset             5 a pushkey; at most 14,400
@@ -64,7 +65,7 @@ func (k keys) control() string { return k.prefix + "control" }
 // account names what is known of a user: field to "epoch partition offset value", where an empty value is a tombstone.
 func (k keys) account(userID string) string { return k.of("account", userID) }
 
-// counts names what a user has unread: room id to bytes.
+// counts names what a user has unread: room id to bytes; and toldMark with a pusher's name to what it was told.
 func (k keys) counts(userID string) string { return k.of("counts", userID) }
 
 // sent names the end that a delivery of a user has come to.
@@ -76,6 +77,9 @@ func (k keys) sent(userID, deliveryID string) string {
 func (k keys) removed(userID string) string { return k.of(kindRemoved, userID) }
 
 const kindRemoved = "removed"
+
+// threads names the threads of a room's events: event id to "depth root", of those in one.
+func (k keys) threads(roomID string) string { return k.of("threads", roomID) }
 
 // room names the state of a room: field to value, and "rev".
 func (k keys) room(roomID string) string { return k.of("room", roomID) }

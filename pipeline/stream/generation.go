@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// The topic is looked at so often: has it more partitions now?
-	watchInterval = 30 * time.Second
+	// The topic is looked at so often: has it more partitions now? The transport asks the brokers so often anyway, and answers from what it knows.
+	watchInterval = metadataTTL
 	// The end of a log is looked at so often where nothing is fetched.
 	lookInterval = 10 * time.Second
 	// How long handlers may take to notice that their context has ended.
@@ -115,26 +115,26 @@ func (g *generation) serve(taking context.Context) error {
 	}
 }
 
-// watch looks for a change of the topic's partitions, which asks for a new assignment. The group's leader does it for all.
+// watch looks for a change of the topic's partitions, which asks for a new assignment. The group's leader does it for all. It has to see the change twice: the view of a broker
+// that lags behind must not undo a deal that was made with a newer one.
 func (g *generation) watch(taking context.Context) {
 	c := g.consumer
 	dealt := c.dealt.Load()
 	if dealt < 0 {
 		return
 	}
-	interval := watchInterval
-	if dealt == 0 {
-		interval = metadataTTL // the topic did not exist
-	}
-	for sleep(taking, interval) {
+	before := dealt
+	for sleep(taking, watchInterval) {
 		topics, err := c.cluster.topics(taking, []string{c.cfg.Topic})
 		if err != nil {
 			continue // those who fetch complain
 		}
-		if now := int64(topics[c.cfg.Topic].Partitions); now != dealt && now > 0 {
+		now := int64(topics[c.cfg.Topic].Partitions)
+		if now > 0 && now != dealt && now == before {
 			g.lapse(fmt.Errorf("topic %s has %d partitions now, not %d", c.cfg.Topic, now, dealt))
 			return
 		}
+		before = now
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 // /_matrix/push/v1/notify). The same notification gives the same bytes.
 //
 // The full format has the event id twice: as event_id, and as id for gateways that were built by the first text of the specification.
-// The format event_id_only has what the specification requires of it, and prio, which the tweaks have decided that it leaves out.
+// The format event_id_only has what the specification requires of it, and prio, which the tweaks have decided that it leaves out. Counts alone
+// are counts and devices in either format, without prio and tweaks: there is nothing to wake anybody for.
 //
 // An error says that content, data or tweaks are not what they should be: a fault of who composed n.
 func Body(n *pushers.Notification) ([]byte, error) {
@@ -24,6 +25,7 @@ func Body(n *pushers.Notification) ([]byte, error) {
 	withTweaks := true
 	switch {
 	case n.CountsOnly():
+		withTweaks = false
 	case n.Device.Pusher.Format == pushers.FormatEventIDOnly:
 		o.text("event_id", n.EventID)
 		o.text("room_id", n.RoomID)
@@ -31,8 +33,10 @@ func Body(n *pushers.Notification) ([]byte, error) {
 	default:
 		o.event(n)
 	}
-	o.text("prio", string(n.Prio))
-	o.counts(n.Counts, n.CountsOnly())
+	if !n.CountsOnly() {
+		o.text("prio", string(n.Prio))
+	}
+	o.counts(n)
 	o.open("devices", '[')
 	o.device(&n.Device, withTweaks)
 	o.close(']')
@@ -56,17 +60,19 @@ func (o *object) event(n *pushers.Notification) {
 	o.raw("content", n.Content)
 }
 
-// counts appends the counts that are not zero. withZero keeps a zero unread count, which alone can clear a badge.
-func (o *object) counts(c pushers.Counts, withZero bool) {
-	if c == (pushers.Counts{}) && !withZero {
+// counts appends the counts that are not zero. Of counts alone a zero is told, too: nothing else can clear a badge.
+func (o *object) counts(n *pushers.Notification) {
+	withUnread := n.Counts.Unread != 0 || n.CountsOnly()
+	withCalls := n.Counts.MissedCalls != 0 || n.CountsOnly() && n.NoMissedCalls
+	if !withUnread && !withCalls {
 		return
 	}
 	o.open("counts", '{')
-	if c.Unread != 0 || withZero {
-		o.number("unread", int64(c.Unread))
+	if withUnread {
+		o.number("unread", int64(n.Counts.Unread))
 	}
-	if c.MissedCalls != 0 {
-		o.number("missed_calls", int64(c.MissedCalls))
+	if withCalls {
+		o.number("missed_calls", int64(n.Counts.MissedCalls))
 	}
 	o.close('}')
 }

@@ -75,8 +75,10 @@ func goldens() map[string]pushers.Notification {
 			n.Device.Pusher.Format, n.IsMember, n.Membership, n.UserIsTarget = pushers.FormatEventIDOnly, true, "invite", true
 			n.Counts, n.Prio = pushers.Counts{}, pushers.PrioLow
 		}),
-		"counts_only":       {Counts: pushers.Counts{Unread: 3}, Prio: pushers.PrioLow, Device: message().Device},
-		"counts_only_clear": {Device: pushers.Device{Pusher: pushers.Pusher{AppID: "app", Pushkey: pushers.NewPushkey("key"), Format: pushers.FormatEventIDOnly}}},
+		"counts_only":          {Counts: pushers.Counts{Unread: 3}, Prio: pushers.PrioLow, Device: message().Device},
+		"counts_only_calls":    {Counts: pushers.Counts{Unread: 3, MissedCalls: 2}, Device: message().Device},
+		"counts_only_no_calls": {NoMissedCalls: true, Device: pushers.Device{Pusher: pushers.Pusher{AppID: "app", Pushkey: pushers.NewPushkey("key")}}},
+		"counts_only_clear":    {Device: pushers.Device{Pusher: pushers.Pusher{AppID: "app", Pushkey: pushers.NewPushkey("key"), Format: pushers.FormatEventIDOnly}}},
 	}
 }
 

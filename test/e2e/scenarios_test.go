@@ -155,7 +155,7 @@ func inOrder(lines []string) []string {
 	return lines
 }
 
-// about is the event of a push and the device that it went to; "" for another line.
+// about is the event of a push, or that it is of none, and the device that it went to; "" for another line.
 func about(line string) (event, device string) {
 	var push struct {
 		URL  string `json:"url"`
@@ -167,5 +167,9 @@ func about(line string) (event, device string) {
 		return "", ""
 	}
 	n := push.Body.Notification
-	return n.RoomID + n.EventID, push.URL + n.Devices[0].AppID + n.Devices[0].Pushkey
+	event = n.RoomID + n.EventID
+	if n.EventID == "" {
+		event = "counts alone"
+	}
+	return event, push.URL + n.Devices[0].AppID + n.Devices[0].Pushkey
 }

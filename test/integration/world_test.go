@@ -165,14 +165,20 @@ type running struct {
 	ended chan error // gets what Run returned
 }
 
-// start runs a worker and, if ready is wanted, waits until it is.
+// start runs a worker.
 func (w *world) start(stages ...string) *running {
+	w.Helper()
+	return w.startOn(w.network.dial, stages...)
+}
+
+// startOn is start on a network of its own.
+func (w *world) startOn(kafkaDial func(ctx context.Context, kind, address string) (net.Conn, error), stages ...string) *running {
 	w.Helper()
 	log := slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	if len(stages) == 0 {
 		stages = nil
 	}
-	worker, err := app.New(w.cfg, app.Options{Stages: stages, Log: log, KafkaDial: w.network.dial, PushDial: w.pushDial})
+	worker, err := app.New(w.cfg, app.Options{Stages: stages, Log: log, KafkaDial: kafkaDial, PushDial: w.pushDial})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package stack
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -74,6 +75,54 @@ func (k KafkaServers) DeleteTopics(t TB) {
 	}
 	if _, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: own}); err != nil {
 		t.Fatalf("delete topics %s*: %v", k.Prefix, err)
+	}
+}
+
+// Repartition gives a topic more partitions, and returns when the brokers say so.
+func (k KafkaServers) Repartition(t TB, topic string, partitions int) {
+	t.Helper()
+	k.administer(t, fmt.Sprintf("give %s %d partitions", topic, partitions), func(ctx context.Context, client *kafka.Client) error {
+		res, err := client.CreatePartitions(ctx, &kafka.CreatePartitionsRequest{Topics: []kafka.TopicPartitionsConfig{{Name: topic, Count: int32(partitions)}}})
+		if err != nil {
+			return err
+		}
+		return res.Errors[topic]
+	}, topic, partitions)
+}
+
+// DeleteTopic deletes a topic, and returns when the brokers have forgotten it.
+func (k KafkaServers) DeleteTopic(t TB, topic string) {
+	t.Helper()
+	k.administer(t, "delete "+topic, func(ctx context.Context, client *kafka.Client) error {
+		res, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+		if err != nil {
+			return err
+		}
+		return res.Errors[topic]
+	}, topic, 0)
+}
+
+// administer changes a topic, and waits until the brokers say that it has so many partitions.
+func (k KafkaServers) administer(t TB, what string, change func(context.Context, *kafka.Client) error, topic string, partitions int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	transport := &kafka.Transport{MetadataTTL: 100 * time.Millisecond}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(k.Brokers...), Transport: transport}
+	if err := change(ctx, client); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	for {
+		meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+		if err == nil && len(meta.Topics) == 1 && len(meta.Topics[0].Partitions) == partitions {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: the brokers do not say so after 30 s (%v)", what, err)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 }
 

@@ -1,0 +1,327 @@
+package integration
+
+// A world of many users and rooms, and a model of what they have unread: lists of messages, and nothing clever.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"tocsin/pipeline/stream"
+	"tocsin/test/stack"
+)
+
+// lobby is the room in which all users are told something last, to see their badges.
+const lobby = "!lobby:hs"
+
+// crowd is a world whose users are in all of its rooms, each with one pusher.
+type crowd struct {
+	*world
+	cluster *stream.Cluster
+	users   []string
+	rooms   []string                       // without the lobby
+	sent    map[string][]string            // the messages of a room, oldest first
+	unread  map[string]map[string][]int    // by user and room: indices of messages in sent
+	due     map[string]map[string][]string // by user and room: the messages that the user is to be told of
+	away    map[string]map[string]bool     // by user and room: whether the user has left it
+}
+
+// newCrowd makes a crowd. Users and rooms are spread over so many partitions, and no worker runs yet.
+func newCrowd(t *testing.T, partitions, users, rooms int) *crowd {
+	t.Helper()
+	c := &crowd{
+		world: newWorld(t), sent: map[string][]string{}, unread: map[string]map[string][]int{}, due: map[string]map[string][]string{}, away: map[string]map[string]bool{},
+	}
+	// Where nothing fails, nothing may come twice, and a slow machine is no failure.
+	c.cfg.Redis.Timeout, c.cfg.Kafka.SessionTimeout = 20*time.Second, 20*time.Second
+	cfg := c.cfg.Kafka
+	cfg.Log = slog.New(slog.DiscardHandler)
+	var err error
+	if c.cluster, err = stream.Connect(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.cluster.Close)
+	for _, topic := range []string{c.cfg.Topics.Events, c.cfg.Topics.Notifications} {
+		if partitions > 4 {
+			c.kafka.Repartition(t, topic, partitions)
+		}
+	}
+	time.Sleep(time.Second + 100*time.Millisecond) // the producer's view of the topics is as old as that
+	for i := range users {
+		user := fmt.Sprintf("@u%d:%s", i, server)
+		c.users = append(c.users, user)
+		c.unread[user], c.due[user], c.away[user] = map[string][]int{}, map[string][]string{}, map[string]bool{}
+		c.pusher(user, "key of "+user)
+	}
+	for i := range rooms {
+		c.rooms = append(c.rooms, fmt.Sprintf("!r%d:hs", i))
+	}
+	var joins []kafka.Message
+	for _, room := range append(slices.Clone(c.rooms), lobby) {
+		for _, user := range append([]string{"@alice:other"}, c.users...) {
+			joins = append(joins, c.member(room, user, "join"))
+		}
+	}
+	c.write(joins...)
+	return c
+}
+
+// member is a member event of a user about itself.
+func (c *crowd) member(room, user, membership string) kafka.Message {
+	c.Helper()
+	return c.event(room, fmt.Sprintf("$%s%s%s%d", membership, user, room, time.Now().UnixNano()), "m.room.member", user, &user, map[string]any{"membership": membership, "displayname": "the one of " + user})
+}
+
+// say writes a message to a room.
+func (c *crowd) say(room string) {
+	c.Helper()
+	id := fmt.Sprintf("$%s.%d", room, len(c.sent[room]))
+	c.sent[room] = append(c.sent[room], id)
+	for _, user := range c.users {
+		if !c.away[user][room] {
+			c.unread[user][room] = append(c.unread[user][room], len(c.sent[room])-1)
+			c.due[user][room] = append(c.due[user][room], id)
+		}
+	}
+	c.write(c.message(room, id))
+}
+
+// talk writes so many messages to each room.
+func (c *crowd) talk(rounds int) {
+	c.Helper()
+	for range rounds {
+		for _, room := range c.rooms {
+			c.say(room)
+		}
+	}
+}
+
+// read writes a receipt of a user for a message.
+func (c *crowd) read(user, room string, message int) {
+	c.Helper()
+	c.unread[user][room] = slices.DeleteFunc(c.unread[user][room], func(i int) bool { return i <= message })
+	receipt, err := json.Marshal(map[string]any{"type": "m.receipt", "room_id": room, "content": map[string]any{
+		c.sent[room][message]: map[string]any{"m.read": map[string]any{user: map[string]any{"ts": 1}}},
+	}})
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.write(kafka.Message{Topic: c.cfg.Topics.Events, Key: []byte(room), Value: receipt})
+}
+
+// redact redacts a message.
+func (c *crowd) redact(room string, message int) {
+	c.Helper()
+	for _, rooms := range c.unread {
+		rooms[room] = slices.DeleteFunc(rooms[room], func(i int) bool { return i == message })
+	}
+	redaction, err := json.Marshal(map[string]any{"event_id": fmt.Sprintf("$redact%d%s", message, room), "room_id": room, "type": "m.room.redaction", "sender": "@alice:other",
+		"redacts": c.sent[room][message], "content": map[string]any{"redacts": c.sent[room][message]}, "origin_server_ts": 1})
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.write(kafka.Message{Topic: c.cfg.Topics.Events, Key: []byte(room), Value: redaction})
+}
+
+// comeOrGo lets a user leave a room, or join it again.
+func (c *crowd) comeOrGo(user, room string) {
+	c.Helper()
+	membership := "join"
+	if c.away[user][room] = !c.away[user][room]; c.away[user][room] {
+		membership = "leave"
+		delete(c.unread[user], room)
+	}
+	c.write(c.member(room, user, membership))
+}
+
+// drained waits until everything that was written is done and committed: first the events, then what became of them.
+func (c *crowd) drained() {
+	c.Helper()
+	for _, of := range []struct{ stage, topic string }{{"rooms", c.cfg.Topics.Events}, {"users", c.cfg.Topics.Notifications}} {
+		c.until(of.topic+" is drained", 60*time.Second, func() bool {
+			bounds, err := c.cluster.Bounds(c.Context(), of.topic)
+			if err != nil {
+				return false
+			}
+			committed, err := c.cluster.Committed(c.Context(), c.cfg.Kafka.GroupPrefix+"."+of.stage, of.topic)
+			if err != nil {
+				return false
+			}
+			for p, b := range bounds {
+				if b.End > b.First && committed[p].Offset != b.End { // above it, it is of a log that is gone
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// pushes are what each user's pusher was told with success, in that order. Counts alone are left out.
+func (c *crowd) pushes() map[string][]stack.Notification {
+	c.Helper()
+	requests := c.gateway.Requests()
+	c.mu.Lock()
+	for _, h := range c.sick {
+		requests = append(requests, h.answered()...)
+	}
+	c.mu.Unlock()
+	told := map[string][]stack.Notification{}
+	for _, r := range requests {
+		n, err := stack.DecodeNotification(r.Body)
+		if err != nil {
+			c.Fatalf("%s: %v", r.Body, err)
+		}
+		if r.Status == 200 && n.EventID != "" {
+			for _, d := range n.Devices {
+				user := strings.TrimPrefix(d.Pushkey, "key of ")
+				told[user] = append(told[user], n)
+			}
+		}
+	}
+	return told
+}
+
+// everyMessage checks that each user was told of each message in the rooms, and, if they are to be in order, in the rooms' order and once. What is read or redacted is not pushed any
+// more, so all before it must have been done.
+func (c *crowd) everyMessage(inOrder bool) {
+	c.Helper()
+	told := c.pushes()
+	for _, user := range c.users {
+		for _, room := range c.rooms {
+			var got []string
+			for _, n := range told[user] {
+				if n.RoomID == room {
+					got = append(got, n.EventID)
+				}
+			}
+			if !inOrder {
+				slices.Sort(got)
+				got = slices.Compact(got)
+				slices.SortFunc(got, func(a, b string) int { return slices.Index(c.sent[room], a) - slices.Index(c.sent[room], b) })
+			}
+			if !slices.Equal(got, c.due[user][room]) {
+				c.Errorf("%s was told of %v in %s, want %v", user, got, room, c.due[user][room])
+			}
+		}
+	}
+}
+
+// badges says something in the lobby, and compares the badge that it shows each user with the model.
+func (c *crowd) badges() {
+	c.Helper()
+	c.say(lobby)
+	last := c.sent[lobby][len(c.sent[lobby])-1]
+	c.until("everybody is told of "+last, 60*time.Second, func() bool {
+		for _, told := range c.pushesOf(last) {
+			if told == nil {
+				return false
+			}
+		}
+		return true
+	})
+	for user, n := range c.pushesOf(last) {
+		want := 0
+		for _, messages := range c.unread[user] {
+			want += len(messages)
+		}
+		if n.Counts == nil || n.Counts.Unread != want {
+			c.Errorf("%s: the badge says %+v, want %d; the model is %v", user, n.Counts, want, c.unread[user])
+		}
+	}
+}
+
+// pushesOf is what each user was told of an event; nil for who was not.
+func (c *crowd) pushesOf(id string) map[string]*stack.Notification {
+	c.Helper()
+	told, of := c.pushes(), map[string]*stack.Notification{}
+	for _, user := range c.users {
+		of[user] = nil
+		for _, n := range told[user] {
+			if n.EventID == id {
+				of[user] = &n
+			}
+		}
+	}
+	return of
+}
+
+// positionsRise checks that each message that somebody is told of has one position, above those of the messages before it in its room.
+func (c *crowd) positionsRise() {
+	c.Helper()
+	type notice struct {
+		Kind     string `json:"kind"`
+		Position int64  `json:"position"`
+		Event    struct {
+			ID string `json:"event_id"`
+		} `json:"event"`
+	}
+	positions := map[string]int64{}
+	for _, rec := range c.everything(c.cfg.Topics.Notifications) {
+		var n notice
+		if err := json.Unmarshal(rec.Value, &n); err != nil {
+			c.Fatal(err)
+		}
+		if n.Kind != "notify" {
+			continue
+		}
+		if before, twice := positions[n.Event.ID]; twice && before != n.Position {
+			c.Errorf("%s has the positions %d and %d", n.Event.ID, before, n.Position)
+		}
+		positions[n.Event.ID] = n.Position
+	}
+	for _, room := range c.rooms {
+		last := int64(0)
+		for _, id := range c.sent[room] {
+			if !slices.ContainsFunc(c.users, func(user string) bool { return slices.Contains(c.due[user][room], id) }) {
+				continue
+			}
+			position, ok := positions[id]
+			if !ok || position <= last {
+				c.Errorf("%s has position %d (known: %v) after %d", id, position, ok, last)
+			}
+			last = position
+		}
+	}
+}
+
+// everything reads a topic from its beginning to its end.
+func (c *crowd) everything(topic string) []*stream.Record {
+	c.Helper()
+	bounds, err := c.cluster.Bounds(c.Context(), topic)
+	if err != nil {
+		c.Fatal(err)
+	}
+	from, total := map[int]int64{}, int64(0)
+	for p, b := range bounds {
+		from[p] = b.First
+		total += b.End - b.First
+	}
+	var mu sync.Mutex
+	var all []*stream.Record
+	tail := c.cluster.NewTail(stream.TailConfig{Topic: topic, From: from, Record: func(r *stream.Record) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, r)
+	}})
+	ctx, cancel := context.WithCancel(c.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); tail.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	c.until("all of "+topic+" is read", 30*time.Second, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return int64(len(all)) >= total
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return all
+}
