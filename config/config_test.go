@@ -155,6 +155,10 @@ func TestMerge(t *testing.T) {
 			"homeserver.server_name: is required: what stands after the colon in the users' ids, such as example.org",
 			`log.level: "loud" is none of debug, info, warn, error`,
 		}, "\n")},
+		{"expressions that are none", `{"homeserver":{"appservice_users":["@irc_.*","@(",".*"]}}`, strings.Join([]string{
+			`homeserver.appservice_users[1]: "@(" is no regular expression (RE2): error parsing regexp: missing closing ): ` + "`@(`",
+			`homeserver.appservice_users[2]: ".*" matches every user: nobody would be told of anything`,
+		}, "\n")},
 		{"an array", `[]`, "must be a mapping of keys to values, not a list"},
 		{"a text", `"x"`, "must be a mapping of keys to values, not a text"},
 		{"nothing", ``, "is not JSON, at byte 0"},

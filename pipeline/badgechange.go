@@ -16,22 +16,35 @@ type badgeOf struct {
 	userID string
 }
 
+type badgePusher struct {
+	userID string
+	pusher *RegisteredPusher
+}
+
 type changedBadge struct {
 	pusher *RegisteredPusher
 	retry  int64 // see told
+	owed   bool  // the notice notifies the pusher, and so tells the number: unless that comes to nothing
 }
 
 // changedBadges finds the pushers that will show another number than they were told once the changes are counted, though no notification tells them. It is to be called before they are counted: the
 // first time that a pusher's badge changes, what it shows until then is saved as told. So it is known after a crash in between, too, that the pusher is still to be told.
 func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []*stream.Record, accounts map[string]*Account, c *counting) (changedBadges, error) {
 	concerned := map[string]map[*RegisteredPusher]int{} // pushers by user, with the last notice
+	owed := map[badgePusher]int{}                       // those who are notified after it, with that notice
 	var ids []string
 	for i, n := range notices {
 		if !s.pushes(n, records[i]) {
 			continue
 		}
 		for _, u := range n.Users {
+			for _, p := range s.told(n, u, accounts[u.ID]) {
+				if _, before := concerned[u.ID][p]; before {
+					owed[badgePusher{u.ID, p}] = i // what follows it tells the number
+				}
+			}
 			for _, p := range s.untold(n, u, accounts[u.ID]) {
+				delete(owed, badgePusher{u.ID, p})
 				if concerned[u.ID] == nil {
 					concerned[u.ID] = map[*RegisteredPusher]int{}
 					ids = append(ids, u.ID)
@@ -70,9 +83,14 @@ func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []
 				t = &told{version: p.Version, unread: toldCount{n: was.Unread}, calls: toldCount{n: was.MissedCalls}}
 				first = append(first, ToldChange{UserID: id, Pusher: name, From: saved[i].Told[name], To: t.encode()})
 			}
-			if t.differs(after.Badge(count)) {
-				found[badgeOf{notice, id}] = append(found[badgeOf{notice, id}], &changedBadge{p, t.retry})
+			if !t.differs(after.Badge(count)) {
+				continue
 			}
+			later, isOwed := owed[badgePusher{id, p}]
+			if isOwed {
+				notice = later
+			}
+			found[badgeOf{notice, id}] = append(found[badgeOf{notice, id}], &changedBadge{p, t.retry, isOwed})
 		}
 	}
 	if len(first) > 0 {
@@ -105,9 +123,28 @@ func (s *Users) untold(n *Notice, u Recipient, a *Account) (untold []*Registered
 	return untold
 }
 
-// errands are those of a notice for one of its users.
-func (c changedBadges) errands(notice int, n *Notice, u Recipient) (es []*errand) {
+// told are the pushers of a user that the notice notifies, and so tells the number.
+func (s *Users) told(n *Notice, u Recipient, a *Account) (told []*RegisteredPusher) {
+	if n.Kind != KindNotify || a.Deactivated {
+		return nil
+	}
+	for i := range a.Pushers[:min(len(a.Pushers), maxPushers)] {
+		if e := newErrand(n, u, &a.Pushers[i]); e.verdict().Notify {
+			told = append(told, &a.Pushers[i])
+		}
+	}
+	return told
+}
+
+// join adds those of a notice for one of its users to the errands of that notice.
+func (c changedBadges) join(notice int, n *Notice, u Recipient, es []*errand) []*errand {
 	for _, b := range c[badgeOf{notice, u.ID}] {
+		if b.owed {
+			for _, e := range es {
+				e.owes = e.owes || e.field == b.pusher.Field
+			}
+			continue
+		}
 		e := newErrand(n, u, b.pusher)
 		e.alone, e.retryNumber = true, b.retry
 		es = append(es, e)

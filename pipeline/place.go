@@ -59,9 +59,13 @@ func (o *order) next(e *Event, rec *stream.Record) int64 {
 	if e.StreamPosition >= 0 {
 		source, raw = fmt.Sprintf("stream %d", rec.Incarnation), e.StreamPosition
 	}
-	if source != o.source {
+	switch {
+	case source == o.source:
+	case o.source == "" && o.last == 0: // the first epoch of all says what the source says, whatever its first record is: if that was lost, the next one still gets the same position as before
+		o.source, o.start, o.base = source, 1, 1 // position 0 is before everything
+	default:
 		o.source = source
-		o.start = o.last + 1 // position 0 is before everything
+		o.start = o.last + 1
 		o.base = o.start + epochSlack - raw
 	}
 	position := max(o.base+raw, o.start)

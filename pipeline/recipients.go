@@ -2,6 +2,8 @@ package pipeline
 
 // Whom an event concerns.
 
+import "slices"
+
 // Recipients are the local users whose rules are asked about the event at its position, before it is folded in: the joined ones without the sender and without those who may not see it,
 // because they joined after it; of a membership event its target alone, if it is in the room or being invited (as Synapse, a deliberate departure from the specification: nobody's phone
 // should ring because somebody else left). Users of application services are none. Never changes the room's own slice.
@@ -14,10 +16,17 @@ func Recipients(r *Room, e *Event, position int64) []string {
 		}
 		return []string{target}
 	}
-	joined, hides := r.LocalJoined(), r.mayHide(position)
-	out := make([]string, 0, len(joined))
+	joined := r.LocalJoined()
+	if !r.mayHide(position) {
+		i, sends := slices.BinarySearch(joined, e.Sender)
+		if !sends {
+			return slices.Clone(joined)
+		}
+		return slices.Concat(joined[:i], joined[i+1:])
+	}
+	var out []string
 	for _, id := range joined {
-		if id != e.Sender && (!hides || r.sees(id, position)) {
+		if id != e.Sender && r.sees(id, position) {
 			out = append(out, id)
 		}
 	}

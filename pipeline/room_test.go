@@ -445,3 +445,80 @@ func TestExplainTellsOfTheRoom(t *testing.T) {
 		}
 	}
 }
+
+// Rooms are kept by what they weigh, weighed again when they have grown, and none is too large to be kept.
+func TestRoomsAreKeptByWeight(t *testing.T) {
+	t.Parallel()
+	s := NewRooms(Rooms{}, 1000)
+	room := func(id string, from, members int, r *Room) *Room {
+		if r == nil {
+			r = NewRoom(id, testHomeserver)
+		}
+		for i := range members {
+			user := fmt.Sprintf("@u%d:hs.example", from+i)
+			r.Fold(join(user, ""), int64(from+i+1), map[string]string{})
+		}
+		s.keep(r)
+		s.rooms.CleanUp()
+		return r
+	}
+	small := room("!small:x", 0, 10, nil)
+	if got := s.rooms.WeightedSize(); got != roomWeight+10 {
+		t.Errorf("a room of 10 weighs %d", got)
+	}
+	room("!small:x", 10, 90, small)
+	if got := s.rooms.WeightedSize(); got != roomWeight+100 {
+		t.Errorf("when it has grown to 100 it weighs %d", got)
+	}
+	room("!large:x", 0, 5000, nil)
+	if _, kept := s.rooms.GetIfPresent("!large:x"); !kept {
+		t.Error("a large room is not kept")
+	}
+	for i := range 50 {
+		room(fmt.Sprintf("!%d:x", i), 0, 100, nil)
+	}
+	if got := s.rooms.WeightedSize(); got > 1000 {
+		t.Errorf("all rooms weigh %d, more than 1000", got)
+	}
+}
+
+// BenchmarkLargeRoom is what one event costs in a room of 100,000 local members: to name the room when it has no name, to find whom the event concerns, and to fold a join or a leave.
+func BenchmarkLargeRoom(b *testing.B) {
+	r := NewRoom("!r:hs.example", testHomeserver)
+	for i := range 100_000 {
+		r.Fold(join(fmt.Sprintf("@u%d:hs.example", i), "Somebody"), int64(i+1), map[string]string{})
+	}
+	r.LocalJoined()
+	position := int64(200_000)
+	b.Run("name", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if n := r.names(); n.Members != 100_000 {
+				b.Fatal(n.Members)
+			}
+		}
+	})
+	b.Run("recipients", func(b *testing.B) {
+		b.ReportAllocs()
+		e := &Event{Type: "m.room.message", Sender: "@u7:hs.example"}
+		for b.Loop() {
+			if got := Recipients(r, e, position); len(got) != 99_999 {
+				b.Fatal(len(got))
+			}
+		}
+	})
+	b.Run("leave and join", func(b *testing.B) {
+		b.ReportAllocs()
+		changed := map[string]string{}
+		for i := 0; b.Loop(); i++ {
+			user := fmt.Sprintf("@u%d:hs.example", i%1000) // the oldest, by whom the room is named
+			for _, e := range []*Event{leave(user), join(user, "Somebody")} {
+				position++
+				r.Fold(e, position, changed)
+				if n := r.names(); len(r.LocalJoined()) < 99_999 || n.Members < 99_999 {
+					b.Fatal(n.Members)
+				}
+			}
+		}
+	})
+}

@@ -25,6 +25,7 @@ type errand struct {
 	lane   string
 
 	alone       bool  // the counts alone are to be told, not the event
+	owes        bool  // the badge changed before this was counted: if it comes to nothing, the counts alone are to be told
 	retryNumber int64 // of counts alone: its own number as a retry, or the newest there was when it was made (see told)
 	numbered    bool  // it has got the number of a retry
 
@@ -147,7 +148,7 @@ func (e *errand) leaves(reason string, now pushers.Counts) bool {
 	if e.alone || !e.told.kept || reason == "deactivated" || reason == "before_start" {
 		return false
 	}
-	return e.told.now.doubtful() || e.notice.Kind == KindRetry && e.told.now.differs(now)
+	return e.told.now.doubtful() || (e.owes || e.notice.Kind == KindRetry) && e.told.now.differs(now)
 }
 
 // turn makes an errand one of counts alone.

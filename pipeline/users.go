@@ -80,7 +80,7 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 			continue
 		}
 		for _, u := range n.Users {
-			t, diverted := s.admit(ctx, append(s.errands(ctx, n, u, accounts[u.ID]), badges.errands(i, n, u)...), records[i])
+			t, diverted := s.admit(ctx, badges.join(i, n, u, s.errands(ctx, n, u, accounts[u.ID])), records[i])
 			tasks, out = append(tasks, t...), append(out, diverted...)
 		}
 	}

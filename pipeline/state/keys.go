@@ -10,8 +10,8 @@ package state
 //	<p>{sN}:removed:<user>           hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  210 a pusher + its JSON; at most maxRemoved
 //	<p>{sN}:counts:<user>            hash  ChangeCounts, Tell (change_counts.lua)           for ever                130 + 40 a room + what it has unread
 //	<p>{sN}:sent:<delivery>          text  MarkSent                                         delivery.ledger_ttl     150
-//	<p>{sN}:room:<room>              hash  SaveRoom, FillRoom                               for ever                150 + 100 a member
-//	<p>{sN}:threads:<room>           hash  SaveRoom (save_room.lua)                         for ever                160 an event of the index that is in a thread
+//	<p>{sN}:room:<room>              hash  SaveRoom, FillRoom                               for ever                150 + 115 a member, also one who has left
+//	<p>{sN}:threads:<room>           hash  SaveRoom (save_room.lua)                         for ever                145 an event of the index that is in a thread
 //	<p>{sN}:index:<room>             zset  SaveRoom (save_room.lua)                         for ever                50 an event id, 145 in rooms of more than 128; at most indexSize
 //	<p>{guard}:tripped               hash  Reject (reject.lua), ResetGuard                  until reset             80 + 60 an app; at most maxTrips
 //	<p>{guard}:held:<app>            hll   Reject                                           until reset             5 a pushkey; at most 14,400
