@@ -165,7 +165,7 @@ func (r *Room) fold(e *Event, position, own int64, changed map[string]string) {
 // Redact takes out of the room what a redaction takes out of a state event that is the room's state now: a display name, the name, the alias (Client-Server API, "Redactions"; memberships and
 // power levels stay). The redacted value has the position of the one before.
 func (r *Room) Redact(eventID string, changed map[string]string) {
-	event := eventHashOf(eventID)
+	event := hashOf(eventID)
 	if event == 0 {
 		return
 	}

@@ -78,9 +78,9 @@ func TestFoldedRoomSurvivesSaving(t *testing.T) {
 			t.Errorf("got name %q alias %q version %q members %d", room.Name, room.Alias, room.Rules.Version, room.Rules.MemberCount)
 		}
 		want := map[string]Member{
-			"@a:hs.example": {Join, "Alice of the  Lake", 2, 2, 2, never, eventHashOf("$m.room.member@a:hs.example")},
-			"@b:other":      {Invite, "", 6, 6, never, 6, eventHashOf("$m.room.member@b:other")},
-			"@c:hs.example": {Join, "", 7, 7, 7, never, eventHashOf("$m.room.member@c:hs.example")},
+			"@a:hs.example": {Join, "Alice of the  Lake", 2, 2, 2, never, hashOf("$m.room.member@a:hs.example")},
+			"@b:other":      {Invite, "", 6, 6, never, 6, hashOf("$m.room.member@b:other")},
+			"@c:hs.example": {Join, "", 7, 7, 7, never, hashOf("$m.room.member@c:hs.example")},
 		}
 		if diff := cmp.Diff(want, room.Members); diff != "" {
 			t.Errorf("members (-want +got):\n%s", diff)

@@ -62,9 +62,9 @@ func StateField(e *Event, position int64) (field, value string) {
 	case "m.room.power_levels":
 		field, value = fieldPower, string(compact(e.Content))
 	case "m.room.name":
-		field, value = fieldName, title{shortText(contentText(e.Content, "name")), eventHashOf(e.ID)}.value()
+		field, value = fieldName, title{shortText(contentText(e.Content, "name")), hashOf(e.ID)}.value()
 	case "m.room.canonical_alias":
-		field, value = fieldAlias, title{shortText(contentText(e.Content, "alias")), eventHashOf(e.ID)}.value()
+		field, value = fieldAlias, title{shortText(contentText(e.Content, "alias")), hashOf(e.ID)}.value()
 	case "m.room.history_visibility":
 		field, value = fieldVisibility, string(visibilityOf(contentText(e.Content, "history_visibility")))
 	case "m.room.tombstone":
@@ -101,7 +101,7 @@ func parseTitle(value string) title {
 func memberOf(e *Event, position int64) Member {
 	m := Member{
 		Membership: parseMembership(contentText(e.Content, "membership")), DisplayName: shortText(contentText(e.Content, "displayname")),
-		Position: position, Since: position, Joined: never, Invited: never, Event: eventHashOf(e.ID),
+		Position: position, Since: position, Joined: never, Invited: never, Event: hashOf(e.ID),
 	}
 	switch m.Membership {
 	case Join:
@@ -162,7 +162,7 @@ type eventHash uint64
 
 const eventHashBytes = 6
 
-func eventHashOf(eventID string) eventHash {
+func hashOf(eventID string) eventHash {
 	if eventID == "" {
 		return 0
 	}

@@ -67,16 +67,16 @@ type hash uint64
 // mainThread is the main timeline.
 const mainThread hash = 0
 
-func hashOf(id string) hash {
+func hashName(id string) hash {
 	sum := sha256.Sum256([]byte(id))
 	return hash(binary.BigEndian.Uint64(sum[:]))
 }
 
-func threadHash(root string) hash {
+func hashThread(root string) hash {
 	if root == "" || root == "main" {
 		return mainThread
 	}
-	return max(hashOf(root), mainThread+1)
+	return max(hashName(root), mainThread+1)
 }
 
 // Notify counts the notification at position, in the thread of that root.
@@ -86,7 +86,7 @@ func (u *Unread) Notify(position int64, thread string, highlight bool) {
 		u.notified[i].highlight = u.notified[i].highlight || highlight
 		return
 	}
-	if t := threadHash(thread); position < maxPosition && !u.passed(position, t) {
+	if t := hashThread(thread); position < maxPosition && !u.passed(position, t) {
 		u.notified = slices.Insert(u.notified, i, mark{position, t, highlight})
 	}
 }
@@ -105,7 +105,7 @@ func (u *Unread) Read(position int64) {
 // forgotten receipt has read. So nothing read comes back, and what is counted already stays. What is lost is a notification that was held up while
 // the user read a hundred other threads further than it, and the room itself not as far.
 func (u *Unread) ReadThread(thread string, position int64) {
-	t := threadHash(thread)
+	t := hashThread(thread)
 	if position <= u.lineOf(t) || position >= maxPosition {
 		return
 	}
@@ -145,7 +145,7 @@ func (u *Unread) Redact(position int64) {
 
 // Call notes an m.call.invite at position.
 func (u *Unread) Call(position int64, callID string) {
-	c := call{position, hashOf(callID)}
+	c := call{position, hashName(callID)}
 	if position <= u.lineOf(mainThread) || position >= maxPosition || u.Redacted(position) || slices.ContainsFunc(u.answers, c.answeredBy) {
 		return
 	}
@@ -155,7 +155,7 @@ func (u *Unread) Call(position int64, callID string) {
 // AnswerCall notes that the user has answered the call at position, or hung it up, or does not want it. It answers the invites of that call before position, and
 // is remembered for those of them that come later: the newest 32 answers, until the main timeline has been read past them.
 func (u *Unread) AnswerCall(position int64, callID string) {
-	answer := call{position, hashOf(callID)}
+	answer := call{position, hashName(callID)}
 	further := func(a call) bool { return a.id == answer.id && a.position >= position }
 	if position <= u.lineOf(mainThread) || position >= maxPosition || slices.ContainsFunc(u.answers, further) {
 		return
@@ -204,7 +204,7 @@ func (u *Unread) Trim(limit int) {
 
 // Passed says whether a notification at position, in that thread, needs nobody's attention any more: read, redacted, or from before the user left.
 func (u *Unread) Passed(position int64, thread string) bool {
-	return u.passed(position, threadHash(thread))
+	return u.passed(position, hashThread(thread))
 }
 
 // Redacted says whether the event at position is known to be redacted. What has been read in all threads is not known any more.
@@ -234,7 +234,7 @@ func (u *Unread) Count() (notifications, highlights int) {
 
 // CountThread is Count for one thread.
 func (u *Unread) CountThread(thread string) (notifications, highlights int) {
-	t := threadHash(thread)
+	t := hashThread(thread)
 	for i := range u.notified {
 		if m := &u.notified[i]; m.thread == t {
 			notifications++

@@ -66,7 +66,7 @@ func TestEncodeUnread(t *testing.T) {
 	}
 }
 
-func hashHex(id string) string { return fmt.Sprintf("%016x", uint64(hashOf(id))) }
+func hashHex(id string) string { return fmt.Sprintf("%016x", uint64(hashName(id))) }
 
 func TestDecodeUnreadRefuses(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"tocsin/clock"
 	"tocsin/pipeline"
@@ -68,7 +69,11 @@ var start = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newDesk(t testing.TB, change func(*pipeline.Users)) *desk {
 	t.Helper()
-	redis := stack.Redis(t)
+	return newDeskAt(t, stack.Redis(t), change)
+}
+
+func newDeskAt(t testing.TB, redis stack.RedisServers, change func(*pipeline.Users)) *desk {
+	t.Helper()
 	cfg := state.Defaults()
 	cfg.Addresses, cfg.KeyPrefix, cfg.Timeout = redis.Addresses, redis.Prefix, 10*time.Second
 	store, err := state.Open(cfg)
@@ -504,21 +509,47 @@ func TestMissedCalls(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	d.pusher("phone", "")
-	var missed int
-	for i, n := range []pipeline.Notice{message(garden, "$call", 1), {Kind: pipeline.KindCall, RoomID: garden, Position: 2, Call: "c"}} {
-		if n.Event != nil {
-			n.Event.Type, n.Call = "m.call.invite", "c"
+	call := message(garden, "$call", 1)
+	call.Event.Type, call.Call = "m.call.invite", "c"
+	answer := pipeline.Notice{Kind: pipeline.KindCall, RoomID: garden, Position: 2, Call: "c"}
+	d.handle(call, answer, answer, message(arbour, "$1", 1), read(arbour, 1))
+	d.got("phone", "$call 1+1", "1+0", "$1 2", "1")
+}
+
+func TestIdleRoomsKeepLittle(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, func(u *pipeline.Users) { u.Counting.MaxUnread, u.Counting.IdleMaxUnread = 5, 2 })
+	count := func() int {
+		saved, err := d.store.Counts(t.Context(), []string{bob})
+		if err != nil {
+			t.Fatal(err)
 		}
+		u, err := pipeline.DecodeUnread(saved[0].Rooms[garden])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := u.Count()
+		return n
+	}
+	step := func(what string, want int, at time.Duration, n pipeline.Notice) {
+		t.Helper()
+		d.clock.Advance(start.Add(at))
 		d.handle(n)
-		var u pipeline.Unread
-		if u.Call(1, "c"); i == 1 {
-			u.AnswerCall(2, "c")
+		if got := count(); got != want {
+			t.Errorf("%s: %d are kept, want %d", what, got, want)
 		}
-		missed = u.MissedCalls()
 	}
-	if want := []string{"$call 1+1", "1+0"}; missed == 0 && len(d.phones["phone"].got) == len(want) {
-		d.got("phone", want...)
+	const day = 24 * time.Hour
+	for i := range int64(6) {
+		d.handle(message(garden, "", i+1))
 	}
+	step("as many as there may be", 5, 30*day, message(garden, "", 7))
+	step("nothing was read for more than 30 days", 2, 31*day, message(garden, "", 8))
+	step("still", 2, 32*day, message(garden, "", 9))
+	step("a receipt: all of it counts again", 2, 33*day, read(garden, 7))
+	step("from then on", 3, 63*day, message(garden, "", 10))
+	d.pusher("phone", "")
+	step("with a pusher all of it counts", 4, 400*day, message(garden, "", 11))
 }
 
 func TestCountsOfUsersWithoutPushers(t *testing.T) {
@@ -559,4 +590,120 @@ func TestCountsOfUsersWithoutPushers(t *testing.T) {
 			t.Errorf("%s, read: %s, want %s", tc.users, got, tc.after)
 		}
 	}
+}
+
+// TestPhonesShowTheBadge lets a phone be told of random news over a service that fails at random, with crashes in between. Whenever all is quiet, the phone shows what is unread; and
+// while nobody doubts what it shows, it is never told alone what it shows already.
+func TestPhonesShowTheBadge(t *testing.T) {
+	t.Parallel()
+	redis := stack.Redis(t)
+	prefix, runs := redis.Prefix, 0
+	rapid.Check(t, func(r *rapid.T) {
+		runs++
+		redis.Prefix = fmt.Sprint(prefix, runs, ":")
+		d := newDeskAt(t, redis, nil)
+		p := &shownPhone{desk: d, r: r}
+		d.users.Delivery = p
+		mode := rapid.SampledFrom([]string{pipeline.BadgeRooms, pipeline.BadgeMessages}).Draw(r, "mode")
+		settings := func(u *pipeline.Users) {
+			u.Delivery, u.Badges = p, pipeline.NewBadges(pipeline.BadgeConfig{Count: mode, Push: true})
+		}
+		settings(d.users)
+		d.pusher("phone", "")
+		rooms := []string{garden, arbour}
+		positions := map[string]int64{}
+		for range rapid.IntRange(1, 25).Draw(r, "steps") {
+			room := rapid.SampledFrom(rooms).Draw(r, "room")
+			at := rapid.Int64Range(1, positions[room]+1).Draw(r, "position")
+			var n pipeline.Notice
+			switch rapid.SampledFrom([]string{"message", "message", "read", "redact", "leave"}).Draw(r, "kind") {
+			case "message":
+				positions[room]++
+				n = message(room, fmt.Sprint("$", room, positions[room]), positions[room])
+			case "read":
+				n = read(room, min(at, positions[room]))
+			case "redact":
+				n = redact(room, at)
+			case "leave":
+				positions[room]++
+				n = pipeline.Notice{Kind: pipeline.KindLeave, RoomID: room, Position: positions[room]}
+			}
+			rec := d.record(n)
+			tasks := d.take(rec)
+			if rapid.IntRange(0, 5).Draw(r, "crash") == 0 { // somewhere on the way; the record is read again
+				p.unsure, p.crash = true, true
+				if d.counts.failTell = rapid.IntRange(0, 3).Draw(r, "at"); d.counts.failTell > 0 {
+					for _, task := range tasks {
+						_ = d.users.Do(t.Context(), task.Lane, []stream.Task{task})
+					}
+					d.counts.failTell = 0
+				}
+				d.restart(settings)
+				p.crash = false
+				tasks = d.take(rec)
+			}
+			d.do(tasks)
+			if rapid.Bool().Draw(r, "due") {
+				d.due()
+			}
+		}
+		for p.well = true; len(d.written) > 0; {
+			d.due()
+		}
+		if saved := d.unread(mode); p.shows != nil && *p.shows != saved {
+			r.Fatalf("the phone shows %d, unread are %d: %v", *p.shows, saved, p.story)
+		}
+	})
+}
+
+// unread is the badge as it should be.
+func (d *desk) unread(mode string) int {
+	saved, err := d.store.Counts(d.Context(), []string{bob})
+	if err != nil {
+		d.Fatal(err)
+	}
+	rooms := map[string]pipeline.Unread{}
+	for room, b := range saved[0].Rooms {
+		if rooms[room], err = pipeline.DecodeUnread(b); err != nil {
+			d.Fatal(err)
+		}
+	}
+	return pipeline.Sum(rooms).Badge(mode).Unread
+}
+
+// shownPhone is a phone behind a service that fails at random.
+type shownPhone struct {
+	*desk
+	r      *rapid.T
+	shows  *int // nil until it is told
+	unsure bool // nobody can know what it shows
+	crash  bool // what is answered now may not be noted
+	well   bool // nothing fails any more
+	story  []string
+}
+
+func (p *shownPhone) Deliver(_ context.Context, what pushers.Delivery) pushers.Step {
+	n := what.Notification
+	step, arrives := pushers.Step{Action: pushers.Settle}, true
+	if !p.well {
+		switch rapid.SampledFrom([]string{"delivered", "delivered", "failed", "busy", "uncertain", "uncertain, arrives"}).Draw(p.r, "answer") {
+		case "failed":
+			step, arrives = failed, false
+		case "busy":
+			step, arrives = busy, false
+		case "uncertain":
+			step, arrives = uncertain, false
+		case "uncertain, arrives":
+			step = uncertain
+		}
+	}
+	p.story = append(p.story, fmt.Sprintf("%s %d: %v %v", n.EventID, n.Counts.Unread, step, arrives))
+	if arrives && (n.CountsOnly() || n.Counts.Unread > 0) {
+		if n.CountsOnly() && !p.unsure && p.shows != nil && *p.shows == n.Counts.Unread {
+			p.r.Fatalf("the phone is told %d, which it shows: %v", n.Counts.Unread, p.story)
+		}
+		p.shows = &n.Counts.Unread
+	}
+	p.unsure = p.crash || step.Doubt || p.unsure && step.Action != pushers.Settle
+	return step
 }

@@ -59,7 +59,7 @@ func Resume(ctx context.Context, cfg *config.Config, apps string, w io.Writer) e
 		fmt.Fprintf(w, "%s goes on.\n", scope(apps))
 	}
 	for _, p := range orders {
-		fmt.Fprintf(w, "Still paused: %s\n", describe(p))
+		fmt.Fprintf(w, "Still paused: %s\n", describePause(p))
 	}
 	return nil
 }
@@ -79,12 +79,12 @@ func Paused(ctx context.Context, cfg *config.Config, w io.Writer) error {
 		fmt.Fprintln(w, "Nothing is paused.")
 	}
 	for _, p := range orders {
-		fmt.Fprintf(w, "Paused: %s\n", describe(p))
+		fmt.Fprintf(w, "Paused: %s\n", describePause(p))
 	}
 	return nil
 }
 
-func describe(p pipeline.Pause) string {
+func describePause(p pipeline.Pause) string {
 	text := fmt.Sprintf("%s, since %s", scope(p.Apps), p.At.Format(timeFormat))
 	if p.By != "" {
 		text += ", by " + printable(p.By)

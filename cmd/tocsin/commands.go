@@ -18,17 +18,19 @@ import (
 )
 
 type commandLine struct {
-	Worker  workerCommand  `cmd:"" help:"Run the pipeline until SIGTERM or SIGINT."`
-	Check   checkCommand   `cmd:"" help:"Look whether the pipeline could run: configuration, topics, Redis."`
-	Explain explainCommand `cmd:"" help:"Say why a user is, or is not, notified of an event: rule by rule, condition by condition."`
-	Topics  topicsCommand  `cmd:"" help:"Kafka topics."`
-	Rooms   roomsCommand   `cmd:"" help:"Rooms' state."`
-	Pushers pushersCommand `cmd:"" help:"Users' pushers."`
-	Pause   pauseCommand   `cmd:"" help:"Hold all sending, or that to some apps, without a restart. What waits longer than it is worth delivering (delivery.expiry) expires."`
-	Resume  resumeCommand  `cmd:"" help:"Let paused sending go on."`
-	Paused  pausedCommand  `cmd:"" help:"Show what is paused."`
-	Health  healthCommand  `cmd:"" help:"Ask the worker on this machine whether it is ready."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Worker     workerCommand     `cmd:"" help:"Run the pipeline until SIGTERM or SIGINT."`
+	Check      checkCommand      `cmd:"" help:"Look whether the pipeline could run: configuration, topics, Redis."`
+	Explain    explainCommand    `cmd:"" help:"Say why a user is, or is not, notified of an event: rule by rule, condition by condition."`
+	Topics     topicsCommand     `cmd:"" help:"Kafka topics."`
+	Rooms      roomsCommand      `cmd:"" help:"Rooms' state."`
+	DeadLetter deadLetterCommand `cmd:"" help:"What could not be delivered or read."`
+	Offsets    offsetsCommand    `cmd:"" help:"Where the stages' consumer groups stand."`
+	Pushers    pushersCommand    `cmd:"" help:"Users' pushers."`
+	Pause      pauseCommand      `cmd:"" help:"Hold all sending, or that to some apps, without a restart. What waits longer than it is worth delivering (delivery.expiry) expires."`
+	Resume     resumeCommand     `cmd:"" help:"Let paused sending go on."`
+	Paused     pausedCommand     `cmd:"" help:"Show what is paused."`
+	Health     healthCommand     `cmd:"" help:"Ask the worker on this machine whether it is ready."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 type topicsCommand struct {

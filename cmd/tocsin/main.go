@@ -7,6 +7,8 @@
 //	tocsin rooms import FILE                    take over the state of rooms that were there before
 //	tocsin pushers guard|restore|list           see and undo what became of users' pushers
 //	tocsin pause, resume, paused                hold sending, and let it go on
+//	tocsin dead-letter list|show|replay         look at what could not be delivered or read, and send it back
+//	tocsin offsets show|reset                   look where the stages stand, and put one elsewhere
 //	tocsin health                               ask the running worker whether it is ready
 //
 // This package has flags and wiring alone: the work is in package app, and what can be configured in package config. Without --config the file
@@ -85,7 +87,7 @@ func (p process) run(ctx, hard context.Context, args []string) int {
 func status(err error, hard context.Context) int {
 	var misuse misuseError
 	switch {
-	case config.IsFault(err), errors.As(err, &misuse):
+	case config.IsFault(err), errors.As(err, &misuse), errors.Is(err, app.ErrUsage):
 		return misused
 	case err != nil, hard.Err() != nil:
 		return failed

@@ -13,8 +13,8 @@ import (
 	"tocsin/pushers"
 )
 
-// deployment is the Redis of a deployment that has run, its topics, and the environment that leads there.
-func deployment(t *testing.T) (*state.Store, *config.Config, []string) {
+// hasRun is the Redis of a deployment that has run, its topics, and the environment that leads there.
+func hasRun(t *testing.T) (*state.Store, *config.Config, []string) {
 	t.Helper()
 	env := servers(t)
 	if status, _, stderr := run(t, env, "topics", "create", "--partitions", "2", "--replication", "1"); status != succeeded {
@@ -61,7 +61,7 @@ func field(app, pushkey string) pipeline.AccountField {
 // The day of a wrong certificate: what the guard let through is removed, the rest is held; the operator looks, pauses, repairs, resets and restores.
 func TestWrongCertificate(t *testing.T) {
 	t.Parallel()
-	store, cfg, env := deployment(t)
+	store, cfg, env := hasRun(t)
 	ctx := t.Context()
 	const alice = "--user=@alice:example.org"
 	said(t, env, []string{"pushers", "guard"}, "No guard has tripped. One does when 10 or more pushkeys of an app, and more than 10 % of those tried, are rejected within 10m.")
@@ -170,7 +170,7 @@ func TestPushersOfNoDeployment(t *testing.T) {
 			t.Errorf("%v: status %d, %s", args, status, stderr)
 		}
 	}
-	store, _, env := deployment(t)
+	store, _, env := hasRun(t)
 	if _, err := store.Trips(t.Context()); err != nil {
 		t.Fatal(err)
 	}

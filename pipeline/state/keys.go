@@ -8,7 +8,7 @@ package state
 //	<p>accounts-applied              hash  SetAccountsApplied (raise_applied.lua)           for ever                30 a partition of the account topic
 //	<p>{sN}:account:<user>           hash  ApplyAccounts, RemovePusher, RestorePushers      for ever                200 + 190 a field + its JSON; a tombstone 140
 //	<p>{sN}:removed:<user>           hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  210 a pusher + its JSON; at most maxRemoved
-//	<p>{sN}:counts:<user>            hash  ChangeCounts, Tell (change_counts.lua)           for ever                130 + 40 a room + what it has unread
+//	<p>{sN}:counts:<user>            hash  ChangeCounts, Tell (change_counts.lua)           for ever                100 + 52 a room + 1 to 2 an unread notification + 45 a pusher; see below
 //	<p>{sN}:sent:<delivery>          text  MarkSent                                         delivery.ledger_ttl     150
 //	<p>{sN}:room:<room>              hash  SaveRoom, FillRoom                               for ever                150 + 115 a member, also one who has left
 //	<p>{sN}:threads:<room>           hash  SaveRoom (save_room.lua)                         for ever                145 an event of the index that is in a thread
@@ -20,6 +20,9 @@ package state
 //
 // <p> is the configured prefix; N is the shard of the user or room; hll is a HyperLogLog. The bytes are measured on Redis 7.0 with its own settings, with ids of common length. Redis
 // packs a hash whose values are all at most 64 bytes long (hash-max-listpack-value); one longer value, and each field of that user costs 60 bytes more.
+//
+// So a user who never reads 50 rooms takes 3.7 KB while 20 notifications of each are kept (a user without a pusher), 55 KB with 1,000 of each; one room with 1, 10, 100 unread
+// takes 184, 184, 408 bytes with its key. BenchmarkCountsMemory measures it.
 //
 // Users and rooms are named in clear: keys must not go into errors, logs or spans.
 

@@ -28,7 +28,7 @@ func (c *crowd) said(what, topic string) (times int) {
 // assigned waits until workers share so many partitions of the events and of the notifications.
 func (c *crowd) assigned(partitions int, workers ...*running) {
 	c.Helper()
-	c.until(fmt.Sprintf("the workers share %d partitions", partitions), 60*time.Second, func() bool {
+	c.until(fmt.Sprintf("the workers share %d partitions", partitions), 120*time.Second, func() bool {
 		begun := map[string]int{}
 		for _, w := range workers {
 			for _, p := range w.Progress() {
@@ -55,13 +55,14 @@ func moves(t *testing.T, keys []string, before, after int) {
 // A change as it should be made: producers stop, what there is is done, more partitions, and on they go. Rooms and users get new owners, and nobody notices.
 func TestDrainedRepartitioning(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t, 8, 10, 6)
+	c := newCrowd(t, 8, 6, 5)
 	moves(t, c.users, 8, 12)
 	moves(t, c.rooms, 8, 12)
 	a, b := c.start(), c.start()
 	c.ready(a)
 	c.ready(b)
-	c.talk(5)
+	c.talk(4)
+	c.everyMessage()
 	c.drained()
 	c.read(c.users[0], c.rooms[0], 3)
 	c.redact(c.rooms[1], 2)
@@ -70,20 +71,21 @@ func TestDrainedRepartitioning(t *testing.T) {
 
 	for _, topic := range []string{c.cfg.Topics.Events, c.cfg.Topics.Notifications} {
 		c.kafka.Repartition(t, topic, 12)
-		c.until("both workers have noticed that "+topic+" has more partitions, and that it was drained", 30*time.Second, func() bool {
+		c.until("both workers have noticed that "+topic+" has more partitions, and that it was drained", 120*time.Second, func() bool {
 			return c.said("nothing was left in the old ones", topic) == 2
 		})
 	}
 	c.assigned(12, a, b)
-	c.talk(5)
+	c.talk(4)
+	c.everyMessage()
 	c.drained()
-	c.read(c.users[2], c.rooms[3], 4) // of before
+	c.read(c.users[2], c.rooms[3], 3) // of before
 	c.read(c.users[2], c.rooms[4], 6) // of now
-	c.redact(c.rooms[5], 1)
-	c.redact(c.rooms[5], 7)
+	c.redact(c.rooms[0], 1)
+	c.redact(c.rooms[0], 7)
 	c.drained()
 	c.badges()
-	c.everyMessage(true)
+	c.everyMessageInOrder()
 	c.positionsRise()
 	a.stop()
 	b.stop()
@@ -94,10 +96,11 @@ func TestEventsTopicMadeAnew(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		t.Run(fmt.Sprintf("running=%v", running), func(t *testing.T) {
 			t.Parallel()
-			c := newCrowd(t, 4, 5, 6)
+			c := newCrowd(t, 4, 4, 5)
 			r := c.start()
 			c.ready(r)
 			c.talk(6)
+			c.everyMessage()
 			c.drained()
 			c.read(c.users[0], c.rooms[0], 3)
 			c.drained()
@@ -113,6 +116,7 @@ func TestEventsTopicMadeAnew(t *testing.T) {
 				c.ready(r)
 			}
 			c.talk(3)
+			c.everyMessage()
 			c.drained()
 			c.read(c.users[0], c.rooms[0], 5) // of the old life
 			c.read(c.users[1], c.rooms[1], 2) // of the old life
@@ -121,7 +125,7 @@ func TestEventsTopicMadeAnew(t *testing.T) {
 			c.redact(c.rooms[3], 7)
 			c.drained()
 			c.badges()
-			c.everyMessage(true)
+			c.everyMessageInOrder()
 			c.positionsRise()
 			r.stop()
 		})
@@ -131,7 +135,7 @@ func TestEventsTopicMadeAnew(t *testing.T) {
 // A change in the middle of work: the workers raise the alarm, for events and for notifications, and nothing is lost.
 func TestRepartitioningWithoutDrainRaisesTheAlarm(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t, 8, 10, 6)
+	c := newCrowd(t, 8, 6, 5)
 	moves(t, c.users, 8, 12)
 	c.cfg.Admin.Listen = "127.0.0.1:0"
 	r := c.start()
@@ -141,14 +145,14 @@ func TestRepartitioningWithoutDrainRaisesTheAlarm(t *testing.T) {
 	alarmed := func(topic string) {
 		t.Helper()
 		c.kafka.Repartition(t, topic, 12)
-		c.until("the alarm about "+topic, 30*time.Second, func() bool { return c.said("changed without a drain", topic) == 1 })
+		c.until("the alarm about "+topic, 120*time.Second, func() bool { return c.said("changed without a drain", topic) == 1 })
 		if n := c.metric(r, "tocsin_records_misplaced_total", fmt.Sprintf("topic=%q", topic)); n <= 0 {
 			t.Errorf("the metric says that %v records of %s were left", n, topic)
 		}
 	}
 	hanging := c.hang("push.example")
 	c.talk(2)
-	c.until("pushes are under way", 30*time.Second, func() bool { return hanging.waiting.Load() > 0 })
+	c.until("pushes are under way", 120*time.Second, func() bool { return hanging.waiting.Load() > 0 })
 	alarmed(c.cfg.Topics.Notifications)
 	c.link.cut()
 	c.talk(2)
@@ -157,9 +161,9 @@ func TestRepartitioningWithoutDrainRaisesTheAlarm(t *testing.T) {
 	hanging.release()
 	c.assigned(12, r)
 	c.talk(2)
+	c.everyMessage()
 	c.drained()
 	c.badges()
-	c.everyMessage(false)
 	if n := c.said("partitions that their users have left", c.cfg.Topics.Notifications); n == 0 {
 		t.Error("nobody says that notices lay in the wrong partition")
 	}

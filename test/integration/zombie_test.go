@@ -156,7 +156,7 @@ func ruleset(n int) map[string]any {
 // counts, rules or rooms may be wrong afterwards.
 func TestZombieBesideTheNewOwner(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t, 4, 6, 4)
+	c := newCrowd(t, 4, 4, 4)
 	c.cfg.Kafka.SessionTimeout = 6 * time.Second // the least that brokers allow: so long the new owner waits
 	var s spell
 	zombie := c.startOn(s.dial)
@@ -193,7 +193,7 @@ func TestZombieBesideTheNewOwner(t *testing.T) {
 			rules[user] = step
 			c.account(user, "m.push_rules", "", ruleset(step))
 		}
-		time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond) // as much traffic as the machine bears; what matters is the time
+		time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond) // as much traffic as the machine bears; what matters is the time
 	}
 	if s.lies.Load() == lies {
 		t.Error("nobody had to be told that it is alive: the test shows nothing")
@@ -221,7 +221,7 @@ func (c *crowd) caughtUp(r *running) {
 		if err != nil {
 			c.Fatal(err)
 		}
-		c.until("the old owner has done all of "+topic, 30*time.Second, func() bool {
+		c.until("the old owner has done all of "+topic, 120*time.Second, func() bool {
 			done := 0
 			for _, p := range r.Progress() {
 				if p.Topic == topic && p.Group != "" && p.Watermark >= bounds[p.Partition].End {

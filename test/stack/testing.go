@@ -102,26 +102,28 @@ func (k KafkaServers) DeleteTopic(t TB, topic string) {
 	}, topic, 0)
 }
 
-// administer changes a topic, and waits until the brokers say that it has so many partitions.
+// administer changes a topic until the brokers say that it has so many partitions. Changing it twice does no harm.
 func (k KafkaServers) administer(t TB, what string, change func(context.Context, *kafka.Client) error, topic string, partitions int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	transport := &kafka.Transport{MetadataTTL: 100 * time.Millisecond}
+	transport := &kafka.Transport{MetadataTTL: 500 * time.Millisecond}
 	defer transport.CloseIdleConnections()
 	client := &kafka.Client{Addr: kafka.TCP(k.Brokers...), Transport: transport}
-	if err := change(ctx, client); err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
+	err := change(ctx, client)
 	for {
-		meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
-		if err == nil && len(meta.Topics) == 1 && len(meta.Topics[0].Partitions) == partitions {
+		meta, asking := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+		if asking == nil && len(meta.Topics) == 1 && len(meta.Topics[0].Partitions) == partitions {
 			return
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: the brokers do not say so after 30 s (%v)", what, err)
-		case <-time.After(50 * time.Millisecond):
+			t.Fatalf("%s: the brokers do not say so after 30 s (%v, %v)", what, err, asking)
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+		if err != nil {
+			err = change(ctx, client)
 		}
 	}
 }
