@@ -119,8 +119,8 @@ func TestReplayDelivery(t *testing.T) {
 	if n.Kind != KindRetry || n.Retry.Attempts != 0 || n.Retry.FirstFailure != 0 || n.Since != now.UnixMilli() || n.Retry.DeliveryID != "id" || n.Retry.Pushkey != "bobs-key" {
 		t.Errorf("%s", m.Value)
 	}
-	p := &pushers.Pusher{AppID: n.Retry.AppID, Pushkey: pushers.NewPushkey(n.Retry.Pushkey)}
-	if deliveryID(n, "@bob:hs", p) != deliveryID(before.notice, "@bob:hs", p) {
+	p := &RegisteredPusher{Pusher: pushers.Pusher{AppID: n.Retry.AppID, Pushkey: pushers.NewPushkey(n.Retry.Pushkey)}}
+	if bob := (Recipient{ID: "@bob:hs"}); newErrand(n, bob, p).deliveryID() != newErrand(before.notice, bob, p).deliveryID() {
 		t.Error("the ledger would take it for another delivery")
 	}
 	if again, err := r.Message(before, now); err != nil || string(again.Value) != string(m.Value) {

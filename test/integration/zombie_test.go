@@ -255,11 +255,10 @@ func (c *crowd) roomsAre(names map[string]string) {
 	c.Helper()
 	store := c.openStore()
 	for _, id := range c.rooms {
-		saved, err := store.LoadRoom(c.Context(), id)
+		room, err := pipeline.LoadRoom(c.Context(), store, id, pipeline.Homeserver{Name: server})
 		if err != nil {
 			c.Fatal(err)
 		}
-		room := pipeline.LoadRoom(id, server, saved)
 		if room.Name != names[id] {
 			c.Errorf("%s is called %q, want %q", id, room.Name, names[id])
 		}
