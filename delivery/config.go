@@ -20,6 +20,8 @@ type Config struct {
 	AllowCIDRs            []netip.Prefix `yaml:"allow_cidrs" doc:"networks with push gateways of your own, such as 10.1.0.0/16; other private and special addresses are never connected to, because users choose the URLs"`
 	Concurrency           int            `yaml:"concurrency" doc:"requests under way at once, in this process"`
 	ConcurrencyPerGateway int            `yaml:"concurrency_per_gateway" doc:"of these, to the same gateway: a slow gateway holds up so many workers at most, so keep it well below pipeline.user_workers"`
+	LedgerTTL             time.Duration  `yaml:"ledger_ttl" doc:"how long it is remembered that a notification was delivered, so that neither a crash nor a replay of a dead letter sends it again; longer than the longest expiry"`
+	Guard                 GuardConfig    `yaml:"guard"`
 }
 
 // Expiry is how long a notification is worth delivering, by the class of its event. It counts from the Kafka time of the event's record.
@@ -37,8 +39,13 @@ func Defaults() Config {
 		GatewayPath:           "/_matrix/push/v1/notify",
 		Concurrency:           512,
 		ConcurrencyPerGateway: 128,
+		LedgerTTL:             26 * time.Hour,
+		Guard:                 GuardConfig{Rejections: 10, Percent: 10, Window: 10 * time.Minute},
 	}
 }
+
+// maxExpiry is how long the retry topics keep what waits in them.
+const maxExpiry = 7 * 24 * time.Hour
 
 // Validate reports what can't be right, one error a key.
 func (c Config) Validate() error {
@@ -53,7 +60,7 @@ func (c Config) Validate() error {
 		value, min, max time.Duration
 	}{
 		{"expiry.call", c.Expiry.Call, time.Second, 24 * time.Hour},
-		{"expiry.message", c.Expiry.Message, time.Second, 7 * 24 * time.Hour},
+		{"expiry.message", c.Expiry.Message, time.Second, maxExpiry},
 		{"timeout", c.Timeout, 100 * time.Millisecond, time.Minute},
 	} {
 		report(d.value >= d.min && d.value <= d.max, "%s: %v is not between %v and %v", d.key, d.value, d.min, d.max)
@@ -65,6 +72,9 @@ func (c Config) Validate() error {
 	report(c.Concurrency >= 1 && c.Concurrency <= 100_000, "concurrency: %d is not between 1 and 100000", c.Concurrency)
 	report(c.ConcurrencyPerGateway >= 1 && c.ConcurrencyPerGateway <= c.Concurrency,
 		"concurrency_per_gateway: %d is not between 1 and concurrency (%d)", c.ConcurrencyPerGateway, c.Concurrency)
+	longest := min(max(c.Expiry.Call, c.Expiry.Message), maxExpiry)
+	report(c.LedgerTTL > longest && c.LedgerTTL <= 30*24*time.Hour, "ledger_ttl: %v is not longer than the longest expiry (%v), or longer than %v", c.LedgerTTL, longest, 30*24*time.Hour)
+	c.Guard.validate(report)
 	return errors.Join(errs...)
 }
 

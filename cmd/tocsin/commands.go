@@ -25,6 +25,10 @@ type commandLine struct {
 	Rooms      roomsCommand      `cmd:"" help:"Rooms' state."`
 	DeadLetter deadLetterCommand `cmd:"" help:"What could not be delivered or read."`
 	Offsets    offsetsCommand    `cmd:"" help:"Where the stages' consumer groups stand."`
+	Pushers    pushersCommand    `cmd:"" help:"Users' pushers."`
+	Pause      pauseCommand      `cmd:"" help:"Hold all sending, or that to some apps, without a restart. What waits longer than it is worth delivering (delivery.expiry) expires."`
+	Resume     resumeCommand     `cmd:"" help:"Let paused sending go on."`
+	Paused     pausedCommand     `cmd:"" help:"Show what is paused."`
 	Health     healthCommand     `cmd:"" help:"Ask the worker on this machine whether it is ready."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }

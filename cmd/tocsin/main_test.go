@@ -67,6 +67,10 @@ func TestMisuse(t *testing.T) {
 		{"no partitions", nil, []string{"topics", "create", "--partitions", "0"}, "tocsin: topics create: --partitions must be at least 1, not 0\nTry tocsin --help.\n"},
 		{"negative replication", nil, []string{"topics", "create", "--replication=-1"}, "tocsin: topics create: --replication must not be negative\nTry tocsin --help.\n"},
 		{"no file to import", nil, []string{"rooms", "import"}, "tocsin: expected \"<file>\"\nTry tocsin --help.\n"},
+		{"no pattern of apps", nil, []string{"pause", "--app", "{a"}, "tocsin: pause: \"{a\" is no pattern of app ids, such as im.vector.app.*: glob: syntax error at 2: unclosed `{`\nTry tocsin --help.\n"},
+		{"restore what", nil, []string{"pushers", "restore"}, "tocsin: missing flags: --app=GLOB, --since=TIME\nTry tocsin --help.\n"},
+		{"restore since when", nil, []string{"pushers", "restore", "--app=*", "--since=yesterday"}, "tocsin: pushers restore: --since: \"yesterday\" is neither a time such as 2026-01-31T08:00:00Z nor a duration such as 2h30m\nTry tocsin --help.\n"},
+		{"whose pushers", nil, []string{"pushers", "list", "--user=alice"}, "tocsin: pushers list: --user must be a user id, such as @alice:example.org\nTry tocsin --help.\n"},
 		{"nothing configured", nil, []string{"check"}, "tocsin: the configuration has a fault:\n  homeserver.server_name: is required: what stands after the colon in the users' ids, such as example.org\n"},
 		{"no such configuration", nil, []string{"check", "--config", "nowhere.yaml"}, "tocsin: the configuration can't be read: open nowhere.yaml: no such file or directory\n"},
 		{"a configuration with faults", nil, []string{"worker", "--config", file}, faults},
@@ -97,7 +101,9 @@ func TestMisuse(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
-	for _, args := range []string{"--help", "worker --help", "check --help", "topics --help", "topics create --help", "rooms --help", "rooms import --help", "dead-letter --help", "dead-letter list --help", "dead-letter show --help", "dead-letter replay --help", "offsets --help", "offsets show --help", "offsets reset --help", "health --help", "version --help"} {
+	for _, args := range []string{"--help", "worker --help", "check --help", "topics --help", "topics create --help", "rooms --help", "rooms import --help", "dead-letter --help", "dead-letter list --help", "dead-letter show --help", "dead-letter replay --help",
+		"offsets --help", "offsets show --help", "offsets reset --help", "pushers --help", "pushers guard --help",
+		"pushers guard show --help", "pushers guard reset --help", "pushers restore --help", "pushers list --help", "pause --help", "resume --help", "paused --help", "health --help", "version --help"} {
 		status, stdout, stderr := run(t, nil, strings.Fields(args)...)
 		if status != succeeded || stderr != "" {
 			t.Errorf("%s: status %d, %s", args, status, stderr)

@@ -92,7 +92,7 @@ func (s *Store) why(ctx context.Context, err error) string {
 
 // checkScripts runs what the scripts do, where the keys lead.
 func (s *Store) checkScripts(ctx context.Context, found *findings) {
-	if _, err := s.runOne(ctx, "run scripts", probeScript, []string{s.keys.probe("hash"), s.keys.probe("zset")}); err != nil {
+	if _, err := s.runOne(ctx, "run scripts", probeScript, []string{s.keys.probe("hash"), s.keys.probe("zset"), s.keys.probe("count"), s.keys.probe("sum")}); err != nil {
 		found.add(s.server, "scripts", Bad, "%s", s.why(ctx, err))
 		return
 	}

@@ -46,7 +46,7 @@ func TestServerErrors(t *testing.T) {
 	if err := s.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	commands := []string{"EVALSHA", "EVAL", "HGETALL", "HGET", "HSCAN", "ZMSCORE", "HMGET", "PING"}
+	commands := []string{"EVALSHA", "EVAL", "HGETALL", "HGET", "HDEL", "HSETNX", "HSCAN", "ZMSCORE", "HMGET", "EXISTS", "SET", "PFADD", "PFCOUNT", "PING"}
 	var golden strings.Builder
 	for _, text := range []string{
 		"WRONGPASS invalid username-password pair or user is disabled.",

@@ -303,6 +303,41 @@ func everyCall(s *Store) map[string]func(ctx context.Context) error {
 			_, err := s.RemoveField(ctx, user, "pusher|app|hush", pipeline.Version{})
 			return err
 		},
+		"RemovePusher": func(ctx context.Context) error {
+			_, err := s.RemovePusher(ctx, user, "pusher|app|hush", pipeline.Version{}, "hush", time.Unix(0, 0))
+			return err
+		},
+		"RestorePushers": func(ctx context.Context) error {
+			_, err := s.RestorePushers(ctx, []pipeline.RemovedPusher{{UserID: user, Field: "pusher|app|hush", Saved: "1 2 3 hush"}})
+			return err
+		},
+		"ForgetRemoved": func(ctx context.Context) error {
+			return s.ForgetRemoved(ctx, []pipeline.RemovedPusher{{UserID: user, Field: "pusher|app|hush", Saved: "1 2 3 hush"}})
+		},
+		"ScanRemoved": func(ctx context.Context) error {
+			return s.ScanRemoved(ctx, user, func([]pipeline.RemovedPusher) error { return nil })
+		},
+		"Sent": func(ctx context.Context) error { _, err := s.Sent(ctx, user, []string{"hush"}); return err },
+		"MarkSent": func(ctx context.Context) error {
+			return s.MarkSent(ctx, user, "hush", pipeline.EndDelivered, time.Hour)
+		},
+		"NoteTried": func(ctx context.Context) error {
+			return s.NoteTried(ctx, time.Unix(0, 0), time.Minute, map[string][]string{"hush": {"hush"}})
+		},
+		"Reject": func(ctx context.Context) error {
+			_, err := s.Reject(ctx, pipeline.Rejection{AppID: "hush", Pushkey: "hush"}, pipeline.GuardLimits{Window: time.Minute})
+			return err
+		},
+		"Trips":         func(ctx context.Context) error { _, err := s.Trips(ctx); return err },
+		"RejectedSince": func(ctx context.Context) error { _, err := s.RejectedSince(ctx, []string{"hush"}); return err },
+		"ResetGuard": func(ctx context.Context) error {
+			_, _, err := s.ResetGuard(ctx, "hush", time.Unix(0, 0), time.Minute)
+			return err
+		},
+		"HeldMarks":          func(ctx context.Context) error { _, err := s.HeldMarks(ctx, user); return err },
+		"Pause":              func(ctx context.Context) error { return s.Pause(ctx, pipeline.Pause{Apps: "hush"}) },
+		"Resume":             func(ctx context.Context) error { _, err := s.Resume(ctx, "hush"); return err },
+		"Paused":             func(ctx context.Context) error { _, err := s.Paused(ctx); return err },
 		"AccountsApplied":    func(ctx context.Context) error { _, err := s.AccountsApplied(ctx); return err },
 		"SetAccountsApplied": func(ctx context.Context) error { return s.SetAccountsApplied(ctx, 0, stream.Mark{}) },
 		"LoadRoom":           func(ctx context.Context) error { _, _, err := load(ctx, s, room); return err },

@@ -1,0 +1,128 @@
+package main
+
+// The commands about pushers: the rejection guard, restoring, listing.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"tocsin/cmd/app"
+)
+
+type pushersCommand struct {
+	Guard   guardCommand          `cmd:"" help:"The rejection guard, which holds pushers when an app's pushkeys are rejected in a wave."`
+	Restore restorePushersCommand `cmd:"" help:"Bring removed pushers back. The last 30 days are kept."`
+	List    listPushersCommand    `cmd:"" help:"List a user's pushers, and what keeps each from being pushed to. No pushkey is shown."`
+}
+
+type guardCommand struct {
+	Show  showGuardCommand  `cmd:"" default:"1" help:"Show which apps' guards have tripped."`
+	Reset resetGuardCommand `cmd:"" help:"Reset the guard of an app: its held pushers are pushed to again."`
+}
+
+type showGuardCommand struct{ configFlag }
+
+// Run prints the apps.
+func (c showGuardCommand) Run(ctx context.Context, on call) error {
+	cfg, err := c.load(on.environ)
+	if err != nil {
+		return err
+	}
+	return app.ShowGuard(ctx, cfg, on.stdout)
+}
+
+type resetGuardCommand struct {
+	configFlag
+	App string `arg:"" help:"App id, as the guard shows it."`
+}
+
+// Run says what it did.
+func (c resetGuardCommand) Run(ctx context.Context, on call) error {
+	cfg, err := c.load(on.environ)
+	if err != nil {
+		return err
+	}
+	return app.ResetGuard(ctx, cfg, c.App, on.stdout)
+}
+
+type restorePushersCommand struct {
+	configFlag
+	App    string `required:"" help:"App ids, as a pattern: im.vector.app.*, or * for all." placeholder:"GLOB"`
+	Since  string `required:"" help:"Removed since then: a time such as 2026-01-31T08:00:00Z, or so long ago, such as 2h30m." placeholder:"TIME"`
+	User   string `help:"Pushers of this user only." placeholder:"@USER:SERVER"`
+	DryRun bool   `help:"Only tell how many there are."`
+}
+
+// Validate is kong's hook: what can't be is a wrong command line.
+func (c restorePushersCommand) Validate() error {
+	if err := app.CheckApps(c.App); err != nil {
+		return err
+	}
+	if c.Since != "" {
+		if _, err := parseSince(c.Since, time.Now()); err != nil {
+			return err
+		}
+	}
+	if c.User != "" {
+		return checkUser(c.User)
+	}
+	return nil
+}
+
+// parseSince reads a time, or how long before now it was.
+func parseSince(text string, now time.Time) (time.Time, error) {
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--since: %q is neither a time such as 2026-01-31T08:00:00Z nor a duration such as 2h30m", text)
+	}
+	return at, nil
+}
+
+// checkUser says if that can be no user id.
+func checkUser(id string) error {
+	if _, server, _ := strings.Cut(id, ":"); !strings.HasPrefix(id, "@") || server == "" {
+		return errors.New("--user must be a user id, such as @alice:example.org")
+	}
+	return nil
+}
+
+// Run prints how far it comes and what it did.
+func (c restorePushersCommand) Run(ctx context.Context, on call) error {
+	cfg, err := c.load(on.environ)
+	if err != nil {
+		return err
+	}
+	since, err := parseSince(c.Since, time.Now())
+	if err != nil {
+		return misuse(err)
+	}
+	return app.RestorePushers(ctx, cfg, app.RestoreOptions{Apps: c.App, Since: since, UserID: c.User, DryRun: c.DryRun}, on.stdout)
+}
+
+type listPushersCommand struct {
+	configFlag
+	User string `required:"" help:"The user." placeholder:"@USER:SERVER"`
+}
+
+// Validate is kong's hook: what can't be is a wrong command line.
+func (c listPushersCommand) Validate() error {
+	if c.User == "" {
+		return nil // kong says that it is missing
+	}
+	return checkUser(c.User)
+}
+
+// Run prints a line for each pusher.
+func (c listPushersCommand) Run(ctx context.Context, on call) error {
+	cfg, err := c.load(on.environ)
+	if err != nil {
+		return err
+	}
+	return app.ListPushers(ctx, cfg, c.User, on.stdout)
+}
