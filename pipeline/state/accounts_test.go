@@ -286,7 +286,7 @@ func TestUnreadableAccount(t *testing.T) {
 	t.Parallel()
 	s, ctx := open(t, single(t)), t.Context()
 	for _, value := range []string{"", "x", "1 2", "1 2 x y", "1 2 3"} {
-		if err := s.client.HSet(ctx, s.keys.account("@secret:x"), "rules", value).Err(); err != nil {
+		if err := s.client().HSet(ctx, s.keys.account("@secret:x"), "rules", value).Err(); err != nil {
 			t.Fatal(err)
 		}
 		got, err := s.Accounts(ctx, []string{"@secret:x"})

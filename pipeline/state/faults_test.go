@@ -166,7 +166,7 @@ func TestScriptsFlushed(t *testing.T) {
 	onEach(t, func(t *testing.T, cfg Config) {
 		s := open(t, cfg)
 		traffic(t, cfg, func() {
-			err := s.eachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error { return master.ScriptFlush(ctx).Err() })
+			err := s.client().eachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error { return master.ScriptFlush(ctx).Err() })
 			if err != nil {
 				t.Error(err)
 			}

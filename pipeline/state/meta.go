@@ -19,7 +19,8 @@ import (
 var ErrShards = errors.New("another number of shards")
 
 // Start remembers now as the first start, with the number of shards and a new epoch, if Redis is empty; else it reads what the first start
-// wrote. It fails with [ErrShards] if the configured number of shards is another one. Times are kept in milliseconds.
+// wrote. It fails with [ErrShards] if the configured number of shards is another one. Times are kept in milliseconds. Unless [Config.Rewind] is 0, the servers that
+// answered are from now on the only ones: see [Store.Accept].
 func (s *Store) Start(ctx context.Context, now time.Time) (pipeline.Meta, error) {
 	const op = "start"
 	answer, err := s.runOne(ctx, op, startScript, []string{s.keys.meta()}, now.UnixMilli(), s.keys.shards, rand.Text())
@@ -38,7 +39,10 @@ func (s *Store) Start(ctx context.Context, now time.Time) (pipeline.Meta, error)
 		return meta, fmt.Errorf("redis.shards: the configuration says %d, but what is in Redis was written with %d: %w: set redis.shards to %d (it can be changed only with an empty Redis or another redis.key_prefix)",
 			s.keys.shards, meta.Shards, ErrShards, meta.Shards)
 	}
-	return meta, nil
+	if s.cfg.Rewind > 0 {
+		err = s.Accept(ctx)
+	}
+	return meta, err
 }
 
 // Meta reads what [Store.Start] remembered; false if it was never called, or if Redis has lost its contents since.

@@ -175,7 +175,7 @@ func TestIndexKeepsTheNewest(t *testing.T) {
 			save(t, s, pipeline.RoomChange{RoomID: "!r:x", Rev: rev, Index: entries[from:min(events, from+batch)]})
 			rev++
 		}
-		size, err := s.client.ZCard(ctx, s.keys.index("!r:x")).Result()
+		size, err := s.client().ZCard(ctx, s.keys.index("!r:x")).Result()
 		if err != nil || size != indexSize {
 			t.Errorf("the index holds %d events, %v; want %d", size, err, indexSize)
 		}
