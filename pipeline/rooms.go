@@ -121,8 +121,12 @@ func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) (err
 		return err
 	}
 	for _, t := range tasks {
+		told := len(b.out)
 		if err := b.handle(ctx, t.Record, t.Work.(*Event)); err != nil {
 			return err
+		}
+		if t.Record.Again {
+			b.out = b.out[:told] // what follows from it has been written before
 		}
 	}
 	if err := s.unchanged(ctx, room); err != nil {

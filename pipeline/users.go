@@ -64,7 +64,7 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 	}
 	var tasks []stream.Task
 	for i, n := range notices {
-		if n.Kind != KindNotify && n.Kind != KindRetry || n.since().Before(s.PushFrom) {
+		if n.Kind != KindNotify && n.Kind != KindRetry || n.since().Before(s.PushFrom) || records[i].Again {
 			continue
 		}
 		for _, u := range n.Users {

@@ -65,6 +65,7 @@ type Worker struct {
 type parts struct {
 	meta        pipeline.Meta
 	whole       pipeline.Whole
+	memory      *memory
 	accounts    *pipeline.AccountCache
 	writer      *stream.Writer
 	deadLetters *stream.DeadLetters
@@ -81,6 +82,7 @@ func (p parts) close() {
 // member is this worker's part of a consumer group.
 type member struct {
 	group string
+	keeps bool // what it does is saved in Redis
 	*stream.Consumer
 }
 
@@ -155,12 +157,15 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 		accounts: pipeline.NewAccountCache(w.store, whole, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log),
 	}
 	defer p.close()
+	p.memory = &memory{store: w.store, whole: whole, gate: w.accountsGate()}
+	p.memory.gate.Memory = p.memory.name
 
 	// When a stage fails for good, the others stop cleanly too.
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.serveHealth(ctx) })
 	g.Go(func() error { return w.watchPartitions(ctx) })
 	g.Go(func() error { return w.watchRedis(ctx, whole) })
+	g.Go(func() error { return w.watchServers(ctx, p.memory) })
 	g.Go(func() error { return w.startStages(g, ctx, hard, p) })
 	err = g.Wait()
 	switch {
@@ -236,7 +241,7 @@ func (w *Worker) startStages(g *errgroup.Group, ctx, hard context.Context, p par
 		}
 	}
 	if w.runs(StageRooms) || w.runs(StageUsers) {
-		if err := w.followAccounts(g, ctx, p.accounts); err != nil {
+		if err := w.followAccounts(g, ctx, p); err != nil {
 			return err
 		}
 		if w.runs(StageUsers) {
@@ -257,8 +262,8 @@ func (w *Worker) startStages(g *errgroup.Group, ctx, hard context.Context, p par
 }
 
 // followAccounts begins to drop cached accounts that change, and waits until the accounts stage has applied all that there is.
-func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, accounts *pipeline.AccountCache) error {
-	topic := w.cfg.Topics.Account
+func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, p parts) error {
+	topic, accounts := w.cfg.Topics.Account, p.accounts
 	bounds, err := w.cluster.Bounds(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
@@ -273,14 +278,19 @@ func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, accounts
 	w.mu.Unlock()
 	g.Go(func() error { tail.Run(ctx); return nil })
 	g.Go(func() error { return prune(ctx, accounts) })
-	gate := pipeline.AccountsGate{
+	return p.memory.gate.Wait(ctx, bounds)
+}
+
+// accountsGate opens when the accounts stage has applied all that there is.
+func (w *Worker) accountsGate() *pipeline.AccountsGate {
+	topic := w.cfg.Topics.Account
+	return &pipeline.AccountsGate{
 		Store: w.store, Log: w.log,
 		Bounds: func(ctx context.Context) (map[int]stream.Bounds, error) { return w.cluster.Bounds(ctx, topic) },
 		Committed: func(ctx context.Context) (map[int]stream.Mark, error) {
 			return w.cluster.Committed(ctx, w.group(StageAccounts), topic)
 		},
 	}
-	return gate.Wait(ctx, bounds)
 }
 
 // consume runs a consumer until ctx ends.
@@ -290,7 +300,7 @@ func (w *Worker) consume(g *errgroup.Group, ctx, hard context.Context, cfg strea
 		return fmt.Errorf("kafka: %w", err)
 	}
 	w.mu.Lock()
-	w.consumers = append(w.consumers, member{cfg.Group, c})
+	w.consumers = append(w.consumers, member{cfg.Group, cfg.Memory != nil, c})
 	w.mu.Unlock()
 	g.Go(func() error { return c.Run(ctx, hard) })
 	return nil

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -52,7 +53,11 @@ func (p *partition) rewinds(committed commit, at resumption) (offset int64) {
 		return at.offset // and where the log begins anew, so does the work
 	}
 	offset = max(min(committed.note.safe, at.offset), at.bounds.First)
-	p.log.Warn("what was saved of the last records may be lost: they are read again, and nobody is told of them a second time", "records", at.offset-offset, "offset", offset, "committed", at.offset)
+	level := slog.LevelWarn
+	if offset == at.offset {
+		level = slog.LevelDebug
+	}
+	p.log.Log(context.Background(), level, "what was saved of the last records may be lost: they are read again, and nobody is told of them a second time", "records", at.offset-offset, "offset", offset, "committed", at.offset)
 	return offset
 }
 
