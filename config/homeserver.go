@@ -8,22 +8,30 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"tocsin/pipeline"
 )
 
 // Homeserver is the server whose local users are told.
 type Homeserver struct {
-	ServerName string `yaml:"server_name" doc:"name of the homeserver: what stands after the colon in its users' ids. Required"`
+	ServerName      string   `yaml:"server_name" doc:"name of the homeserver: what stands after the colon in its users' ids. Required"`
+	AppserviceUsers []string `yaml:"appservice_users" doc:"users of application services, who are told nothing and count nothing: the regular expressions of the (exclusive) namespaces.users in their registration files, each anchored at the beginning of the user id alone"`
 }
 
-// Validate reports a name that is missing or none.
+// Validate reports a name that is missing or none, and expressions that can't be compiled.
 func (h Homeserver) Validate() error {
+	var errs []error
 	if h.ServerName == "" {
-		return errors.New("server_name: is required: what stands after the colon in the users' ids, such as example.org")
+		errs = append(errs, errors.New("server_name: is required: what stands after the colon in the users' ids, such as example.org"))
+	} else if err := checkServerName(h.ServerName); err != nil {
+		errs = append(errs, fmt.Errorf("server_name: %q is no server name: %w", h.ServerName, err))
 	}
-	if err := checkServerName(h.ServerName); err != nil {
-		return fmt.Errorf("server_name: %q is no server name: %w", h.ServerName, err)
+	for i, users := range h.AppserviceUsers {
+		if err := pipeline.CheckAppservice(users); err != nil {
+			errs = append(errs, fmt.Errorf("appservice_users[%d]: %w", i, err))
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // checkServerName follows https://spec.matrix.org/v1.18/appendices/#server-name: a DNS name, an IPv4 address or an IPv6 address in

@@ -16,17 +16,19 @@ type stateChange struct {
 	Version int    `json:"v"`
 	RoomID  string `json:"room_id"`
 	Field   string `json:"field"`
-	Value   string `json:"value"`
+	Value   string `json:"value"` // "POSITION VALUE", as in Redis: the highest position wins, whatever the order of the records
 }
 
-// changelog is the record that says what a state event made of a field of its room.
-func changelog(topic string, e *Event, field, value string, at time.Time) stream.Message {
-	return stateMessage(topic, AccountKey(e.RoomID, e.Type, *e.StateKey), e.RoomID, field, value, at)
+// changelog is the record that says what has become of a field of a room.
+func changelog(topic, roomID, field, value string, at time.Time) stream.Message {
+	kind, stateKey := stateEvent(field)
+	return stateMessage(topic, AccountKey(roomID, kind, stateKey), roomID, field, value, at)
 }
 
 // importedChangelog is the same for an imported event. It has a key of its own: whatever comes first, compaction never lets it replace what the stream has told.
-func importedChangelog(topic string, e *Event, field, value string, at time.Time) stream.Message {
-	return stateMessage(topic, AccountKey(e.RoomID, e.Type, *e.StateKey, "imported"), e.RoomID, field, value, at)
+func importedChangelog(topic, roomID, field, value string, at time.Time) stream.Message {
+	kind, stateKey := stateEvent(field)
+	return stateMessage(topic, AccountKey(roomID, kind, stateKey, "imported"), roomID, field, value, at)
 }
 
 func stateMessage(topic, key, roomID, field, value string, at time.Time) stream.Message {

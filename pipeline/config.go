@@ -81,14 +81,14 @@ func validTopic(name string) bool {
 type Config struct {
 	RoomWorkers    int `yaml:"room_workers" doc:"rooms whose events are evaluated at the same time"`
 	UserWorkers    int `yaml:"user_workers" doc:"users whose notifications are composed and sent at the same time"`
-	CachedRooms    int `yaml:"cached_rooms" doc:"rooms whose state is kept in memory"`
+	CachedMembers  int `yaml:"cached_members" doc:"room members whose rooms' state is kept in memory, about 200 bytes each"`
 	CachedAccounts int `yaml:"cached_accounts" doc:"users whose rules and pushers are kept in memory"`
 	MaxUnread      int `yaml:"max_unread" doc:"unread notifications that are counted exactly in one room of one user; above it the newest are kept"`
 }
 
 // Defaults serve a machine of two cores.
 func Defaults() Config {
-	return Config{RoomWorkers: 8, UserWorkers: 256, CachedRooms: 10_000, CachedAccounts: 200_000, MaxUnread: 1000}
+	return Config{RoomWorkers: 8, UserWorkers: 256, CachedMembers: 2_000_000, CachedAccounts: 200_000, MaxUnread: 1000}
 }
 
 // Validate reports what can't be right, one error a key.
@@ -99,7 +99,7 @@ func (c Config) Validate() error {
 		value    int
 		min, max int
 	}{
-		{"room_workers", c.RoomWorkers, 1, 4096}, {"user_workers", c.UserWorkers, 1, 65536}, {"cached_rooms", c.CachedRooms, 1, 10_000_000},
+		{"room_workers", c.RoomWorkers, 1, 4096}, {"user_workers", c.UserWorkers, 1, 65536}, {"cached_members", c.CachedMembers, 1000, 1_000_000_000},
 		{"cached_accounts", c.CachedAccounts, 1, 100_000_000}, {"max_unread", c.MaxUnread, 1, 100_000},
 	} {
 		if n.value < n.min || n.value > n.max {

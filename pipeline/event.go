@@ -41,8 +41,10 @@ type Event struct {
 	StateKey *string // nil: no state event
 	Content  jsontext.Value
 	Redacts  string // of m.room.redaction, at the top level or, from room version 11, in the content
-	Raw      jsontext.Value
-	Parsed   *rules.Event // what push rules see; nil for receipts
+	// RelType and RelatesTo are the event's relation (Client-Server API, "Forming relationships between events"), both or none. A reply alone is none.
+	RelType, RelatesTo string
+	Raw                jsontext.Value
+	Parsed             *rules.Event // what push rules see; nil for receipts
 
 	Receipts []Receipt // of an ephemeral m.receipt event
 	LeftOut  int       // parts of it that were malformed
@@ -173,12 +175,23 @@ func (e *Event) fill(w *wireEvent) (stateKey string, err error) {
 		return "", unreadable("wrong_type", "content is no object")
 	}
 	e.Content = w.Content
+	e.RelType, e.RelatesTo = relation(e.Content)
 	if e.Type == "m.room.redaction" {
 		if e.Redacts = textOf(w.Redacts); e.Redacts == "" {
 			e.Redacts = contentText(e.Content, "redacts")
 		}
 	}
 	return stateKey, nil
+}
+
+// relation is what an event with this content relates to, and how.
+func relation(content jsontext.Value) (kind, eventID string) {
+	relates := member(content, "m.relates_to")
+	kind, eventID = contentText(relates, "rel_type"), contentText(relates, "event_id")
+	if kind == "" || eventID == "" || len(eventID) > maxID {
+		return "", ""
+	}
+	return kind, eventID
 }
 
 // control reads the control headers.
@@ -215,8 +228,9 @@ func jsonReason(err error) string {
 // receipts reads the content of an m.receipt event (Client-Server API, "Receipts"): event id, type, user. What is malformed is left out, and counted.
 func receipts(content jsontext.Value) (out []Receipt, leftOut int) {
 	members(content, func(eventID string, types jsontext.Value) {
-		if types.Kind() != '{' {
+		if types.Kind() != '{' || eventID == "" || len(eventID) > maxID {
 			leftOut++
+			return
 		}
 		members(types, func(kind string, users jsontext.Value) {
 			if kind != "m.read" && kind != "m.read.private" {
@@ -227,7 +241,7 @@ func receipts(content jsontext.Value) (out []Receipt, leftOut int) {
 			}
 			members(users, func(userID string, data jsontext.Value) {
 				thread := member(data, "thread_id")
-				if data.Kind() != '{' || thread != nil && textOf(thread) == "" {
+				if data.Kind() != '{' || thread != nil && textOf(thread) == "" || max(len(userID), len(thread)) > maxID {
 					leftOut++
 					return // not unthreaded: what is no thread's name must not clear all threads
 				}

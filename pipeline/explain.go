@@ -28,7 +28,8 @@ const RulesField = typePushRules
 func Explain(w io.Writer, room *Room, a *Account, e *Event) {
 	fmt.Fprintf(w, "event     %s %s by %s in %s\n", cmp.Or(e.ID, "(no event_id)"), e.Type, cmp.Or(e.Sender, "(no sender)"), e.RoomID)
 	version := cmp.Or(room.Rules.Version, "unknown")
-	fmt.Fprintf(w, "room      %s, version %s, %d joined, of them %d users of %s\n", cmp.Or(room.Name, room.Alias, "without a name"), version, room.Rules.MemberCount, len(room.LocalJoined()), room.server)
+	fmt.Fprintf(w, "room      %s, version %s, %d joined, of them %d users of %s\n", cmp.Or(room.Name, room.Alias, "without a name"), version, room.Rules.MemberCount, len(room.LocalJoined()), room.homeserver.Name)
+	fmt.Fprintf(w, "          history visibility %s%s\n", room.Visibility, replaced(room))
 	member := room.Members[a.UserID]
 	fmt.Fprintf(w, "user      %s, %s, display name %q, %d pushers\n\n", a.UserID, cmp.Or(string(member.Membership), "not in the room"), displayName(room, e, a.UserID), len(a.Pushers))
 
@@ -48,6 +49,18 @@ func Explain(w io.Writer, room *Room, a *Account, e *Event) {
 	for i := range a.Pushers {
 		p := &a.Pushers[i]
 		fmt.Fprintf(w, "\npusher    %s %s at %s%s\n", p.AppID, p.Pushkey, p.URL, tagged(p.ProfileTag))
+	}
+}
+
+// replaced tells of a room's tombstone.
+func replaced(room *Room) string {
+	switch {
+	case room.Tombstone == nil:
+		return ""
+	case *room.Tombstone == "":
+		return "; closed by a tombstone"
+	default:
+		return "; closed by a tombstone, which names " + *room.Tombstone
 	}
 }
 
@@ -72,13 +85,15 @@ func notAsked(room *Room, a *Account, e *Event) string {
 		return "the header notify: false says that the event notifies nobody"
 	case a.UserID == e.Sender:
 		return "the user sent the event"
-	case !IsLocal(a.UserID, room.server):
-		return "the user belongs to another homeserver than " + room.server
+	case !IsLocal(a.UserID, room.homeserver.Name):
+		return "the user belongs to another homeserver than " + room.homeserver.Name
+	case !room.homeserver.Tells(a.UserID):
+		return "the user belongs to an application service (homeserver.appservice_users)"
 	case a.Deactivated:
 		return "the account is deactivated"
 	case e.Sender != "" && a.Ignores(e.Sender):
 		return "the user ignores the sender"
-	case slices.Contains(Recipients(room, e), a.UserID):
+	case slices.Contains(Recipients(room, e, maxPosition), a.UserID):
 		return ""
 	case e.Type == "m.room.member":
 		return "a membership event concerns its target alone, if it is in the room or invited"

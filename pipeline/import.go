@@ -11,7 +11,7 @@ import (
 	"tocsin/pipeline/stream"
 )
 
-// Import takes the current state of rooms over. It fills gaps only: a field that is known was told by the stream, and that is newer. It belongs to one goroutine.
+// Import takes the current state of rooms over, at position 0: what the stream has told is newer and stays. It belongs to one goroutine.
 type Import struct {
 	Store  RoomStore
 	Writer writer
@@ -47,7 +47,7 @@ func (i *Import) Add(ctx context.Context, line []byte) error {
 	}
 	i.waiting[e.RoomID][field] = value
 	i.rooms[e.RoomID] = struct{}{}
-	i.messages = append(i.messages, importedChangelog(i.Topic, e, field, value, i.Clock.Now()))
+	i.messages = append(i.messages, importedChangelog(i.Topic, e.RoomID, field, value, i.Clock.Now()))
 	if len(i.messages) >= i.Batch {
 		return i.Flush(ctx)
 	}
@@ -75,5 +75,5 @@ func (i *Import) Rooms() int { return len(i.rooms) }
 // Events is the number of state events that were read.
 func (i *Import) Events() int { return i.events }
 
-// Filled is the number of fields that were not known before.
+// Filled is the number of fields that were not known before, or only from an import that said something else.
 func (i *Import) Filled() int { return i.filled }

@@ -2,21 +2,22 @@ package pipeline
 
 // Whom an event concerns.
 
-// Recipients are the local users whose rules are asked about the event, before it is folded in: the joined ones without the sender; of a membership event its target alone, if it is in
-// the room or being invited (as Synapse, a deliberate departure from the specification: nobody's phone should ring because somebody else left). Never changes the room's own slice.
-func Recipients(r *Room, e *Event) []string {
+// Recipients are the local users whose rules are asked about the event at its position, before it is folded in: the joined ones without the sender and without those who may not see it,
+// because they joined after it; of a membership event its target alone, if it is in the room or being invited (as Synapse, a deliberate departure from the specification: nobody's phone
+// should ring because somebody else left). Users of application services are none. Never changes the room's own slice.
+func Recipients(r *Room, e *Event, position int64) []string {
 	if e.StateKey != nil && e.Type == "m.room.member" {
 		target := *e.StateKey
 		invited := Membership(contentText(e.Content, "membership")) == Invite
-		if target == e.Sender || !IsLocal(target, r.server) || !invited && r.Members[target].Membership != Join {
+		if target == e.Sender || !r.homeserver.Tells(target) || !invited && r.Members[target].Membership != Join {
 			return nil
 		}
 		return []string{target}
 	}
-	joined := r.LocalJoined()
+	joined, hides := r.LocalJoined(), r.mayHide(position)
 	out := make([]string, 0, len(joined))
 	for _, id := range joined {
-		if id != e.Sender {
+		if id != e.Sender && (!hides || r.sees(id, position)) {
 			out = append(out, id)
 		}
 	}

@@ -3,14 +3,13 @@ package pipeline
 // What is known of a room, folded from its state events.
 
 import (
-	"fmt"
+	"context"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"tocsin/pipeline/stream"
 	"tocsin/rules"
 )
 
@@ -32,31 +31,86 @@ const (
 // Member is a user's membership in a room.
 type Member struct {
 	Membership  Membership
-	DisplayName string // "" if the event had none
-	Since       int64  // position of the member event: who renames moves to the end
+	DisplayName string    // "" if the event had none, or is redacted
+	Position    int64     // where this became the room's state
+	Since       int64     // position of the member event itself: who renames moves to the end, and a state reset moves nobody
+	Joined      int64     // position of the join that began the present stay, which renames leave alone; never
+	Invited     int64     // position of the invite before it; never
+	Event       eventHash // the member event; 0 if it had no id, or is redacted
+}
+
+// never stands for the position of what did not happen. What was there before the stream began has position 0.
+const never = -1
+
+// follow takes over from the membership before what goes on: a stay, and the invite before it.
+func (m *Member) follow(before Member) {
+	switch {
+	case m.Membership != Join:
+	case before.Membership == Join:
+		m.Joined, m.Invited = before.Joined, before.Invited
+	case before.Membership == Invite:
+		m.Invited = before.Invited
+	}
 }
 
 // Room is what is known of a room. It belongs to the lane of its room and is never shared.
 type Room struct {
-	ID      string
-	Members map[string]Member // all that are not gone: joined, invited, knocking, banned
-	Name    string            // m.room.name
-	Alias   string            // m.room.canonical_alias, alias
-	Rules   rules.Room        // what push rules ask: member count, power levels, version, creators
+	ID         string
+	Members    map[string]Member // all that are not gone: joined, invited, knocking, banned
+	Name       string            // m.room.name
+	Alias      string            // m.room.canonical_alias, alias
+	Visibility Visibility        // m.room.history_visibility
+	Tombstone  *string           // m.room.tombstone: the room that replaces it, perhaps ""; nil: none
+	Rules      rules.Room        // what push rules ask: member count, power levels, version, creators
 
-	rev        int64    // of what is saved
-	generation int64    // of the record that last used it
+	homeserver Homeserver
+	gone       map[string]int64     // who has left, and where: a late event must not bring them back
+	since      map[string]int64     // where the fields that are no members became the room's state
+	titles     map[string]eventHash // the events of name and alias
+	named      map[eventHash]string // members with a display name, by their event; nil: to be made
+	local      []string             // joined users who are told, sorted; nil: to be made
+	lastJoin   int64                // the highest Joined
+	highest    int64                // the highest position of state
+	heroes     heroes
+	waiting    waitingReceipts
+	recent     recentEvents
+
+	rev        string   // of what is saved; "": nothing
 	done       doneMark // last record that is folded in
 	order      order
-	server     string   // the homeserver's own name
-	local      []string // joined local users, sorted; nil: to be made
-	recent     recentEvents
+	generation int64 // of the record that last used it
+	weight     uint32
 }
 
-// NewRoom is a room of which nothing is known, seen from the homeserver called server.
-func NewRoom(id, server string) *Room {
-	return &Room{ID: id, Members: map[string]Member{}, server: server}
+// NewRoom is a room of which nothing is known, seen from a homeserver.
+func NewRoom(id string, homeserver Homeserver) *Room { return newRoom(id, homeserver, 0) }
+
+func newRoom(id string, homeserver Homeserver, fields int) *Room {
+	return &Room{
+		ID: id, Members: make(map[string]Member, fields), Visibility: VisibleShared, homeserver: homeserver,
+		gone: map[string]int64{}, since: map[string]int64{}, titles: map[string]eventHash{},
+	}
 }
+
+// LoadRoom reads a room as it is saved. Its memory is what the room needs, and a page of its fields.
+func LoadRoom(ctx context.Context, store RoomStore, id string, homeserver Homeserver) (*Room, error) {
+	var r *Room
+	rev, err := store.LoadRoom(ctx, id, func(fields int) func(field, value string) {
+		r = newRoom(id, homeserver, fields)
+		return func(field, value string) { r.set(field, value) }
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.rev = rev
+	if r.order == (order{}) && r.highest > 0 { // rebuilt from the changelog, which tells of state alone
+		r.order = rebuiltOrder(r.highest)
+	}
+	return r, nil
+}
+
+// Known says whether anything was saved of the room.
+func (r *Room) Known() bool { return r.rev != "" }
 
 // IsLocal says whether a user belongs to the homeserver called server.
 func IsLocal(userID, server string) bool {
@@ -64,12 +118,12 @@ func IsLocal(userID, server string) bool {
 		strings.IndexByte(userID, ':') == len(userID)-len(server)-1
 }
 
-// LocalJoined are the joined users of the homeserver, sorted. The slice is the room's own until the next Fold.
+// LocalJoined are the joined users of the homeserver who are told of events (those of application services are not), sorted. The slice is the room's own until the next Fold.
 func (r *Room) LocalJoined() []string {
 	if r.local == nil {
 		r.local = []string{}
 		for id, m := range r.Members {
-			if m.Membership == Join && IsLocal(id, r.server) {
+			if m.Membership == Join && r.homeserver.Tells(id) {
 				r.local = append(r.local, id)
 			}
 		}
@@ -78,136 +132,160 @@ func (r *Room) LocalJoined() []string {
 	return r.local
 }
 
-// Names of the fields in which a room is saved. A member's field is memberField and the user id.
-const (
-	fieldDone   = "done"
-	fieldOrder  = "order"
-	fieldCreate = "create"
-	fieldPower  = "power"
-	fieldName   = "name"
-	fieldAlias  = "alias"
-	memberField = "m|"
-
-	textMark = "=" // stands before a name or alias, so that an empty one is a value too
-)
-
-// StateField is the field that a state event changes and what it becomes, or "" if the event is of a type that nobody asks for, or malformed
-// (it then changes nothing). Pure: [Room.Fold] and `tocsin rooms import` share it.
-func StateField(e *Event, position int64) (field, value string) {
-	if e.StateKey == nil {
-		return "", ""
-	}
-	if e.Type == "m.room.member" {
-		membership := Membership(contentText(e.Content, "membership"))
-		switch membership {
-		case Join, Invite, Leave, Ban, Knock:
-		default:
-			return "", ""
-		}
-		return memberField + *e.StateKey, fmt.Sprintf("%s %d %s", membership, position, shortText(contentText(e.Content, "displayname")))
-	}
-	if *e.StateKey != "" {
-		return "", ""
-	}
-	switch e.Type {
-	case "m.room.create":
-		return fieldCreate, e.Sender + " " + string(compact(e.Content))
-	case "m.room.power_levels":
-		return fieldPower, string(compact(e.Content))
-	case "m.room.name":
-		return fieldName, textMark + shortText(contentText(e.Content, "name"))
-	case "m.room.canonical_alias":
-		return fieldAlias, textMark + shortText(contentText(e.Content, "alias"))
-	}
-	return "", ""
-}
-
-// maxText bounds names: clients and homeservers allow 256 bytes or so, and a room has many.
-const maxText = 1024
-
-func shortText(s string) string {
-	if len(s) <= maxText {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxText], "")
-}
-
-// compact is an object without white space; {} for an event without content.
-func compact(content jsontext.Value) jsontext.Value {
-	if content == nil {
-		return jsontext.Value("{}")
-	}
-	c := content.Clone()
-	if c.Compact() != nil {
-		return jsontext.Value("{}")
-	}
-	return c
-}
-
-// Fold makes the state event part of the room, and notes the fields that it changed in changed.
+// Fold makes the state event part of the room at a position, unless what is known is of a higher one, and notes the fields that it changed in changed.
 func (r *Room) Fold(e *Event, position int64, changed map[string]string) {
+	r.fold(e, position, position, changed)
+}
+
+// fold is Fold for an event whose own position may be another one: a state reset makes an old event the state again.
+func (r *Room) fold(e *Event, position, own int64, changed map[string]string) {
 	if !e.IsState() {
 		return
 	}
-	if field, value := StateField(e, position); field != "" {
-		r.set(field, value)
+	field, value := StateField(e, position)
+	if field == "" {
+		return
+	}
+	if user, ok := strings.CutPrefix(field, memberField); ok {
+		m := memberOf(e, position)
+		m.Since = own
+		m.follow(r.Members[user])
+		value = m.value()
+	}
+	if r.set(field, value) {
 		changed[field] = value
 	}
 }
 
-// set takes one saved field over.
-func (r *Room) set(field, value string) {
+// Redact takes out of the room what a redaction takes out of a state event that is the room's state now: a display name, the name, the alias (Client-Server API, "Redactions"; memberships and
+// power levels stay). The redacted value has the position of the one before.
+func (r *Room) Redact(eventID string, changed map[string]string) {
+	event := hashOf(eventID)
+	if event == 0 {
+		return
+	}
+	for field, of := range r.titles {
+		if of == event {
+			changed[field] = at(r.since[field], title{}.value())
+			r.set(field, changed[field])
+		}
+	}
+	if user, ok := r.byEvent()[event]; ok {
+		m := r.Members[user]
+		m.DisplayName, m.Event = "", 0
+		changed[memberField+user] = m.value()
+		r.setMember(user, m)
+	}
+}
+
+// byEvent are the members who have a name to lose, by their event. Most rooms never see a redaction and don't keep it.
+func (r *Room) byEvent() map[eventHash]string {
+	if r.named == nil {
+		r.named = map[eventHash]string{}
+		for user, m := range r.Members {
+			if m.DisplayName != "" {
+				r.named[m.Event] = user
+			}
+		}
+	}
+	return r.named
+}
+
+// set takes one saved field over, unless what is known is of a higher position.
+func (r *Room) set(field, value string) bool {
+	if user, ok := strings.CutPrefix(field, memberField); ok {
+		m, ok := parseMember(value)
+		return ok && r.setMember(user, m)
+	}
+	if event, ok := strings.CutPrefix(field, waitingField); ok {
+		r.waiting.load(event, value)
+		return true
+	}
 	switch field {
 	case fieldDone:
 		r.done = parseDone(value)
+		return true
 	case fieldOrder:
 		r.order = parseOrder(value)
-	case fieldName:
-		r.Name = strings.TrimPrefix(value, textMark)
-	case fieldAlias:
-		r.Alias = strings.TrimPrefix(value, textMark)
+		return true
+	}
+	position, value, ok := cutPosition(value)
+	if known, is := r.since[field]; !ok || is && known > position {
+		return false
+	}
+	r.since[field] = position
+	r.highest = max(r.highest, position)
+	switch field {
+	case fieldName, fieldAlias:
+		r.setTitle(field, parseTitle(value))
 	case fieldPower:
 		r.Rules.PowerLevels = rules.ParsePowerLevels([]byte(value))
 	case fieldCreate:
 		sender, content, _ := strings.Cut(value, " ")
 		r.Rules.Version, r.Rules.Creators = creators(sender, jsontext.Value(content))
-	default:
-		if user, ok := strings.CutPrefix(field, memberField); ok {
-			r.setMember(user, value)
-		}
+	case fieldVisibility:
+		r.Visibility = visibilityOf(value)
+	case fieldTombstone:
+		r.Tombstone = &value
+	}
+	return true
+}
+
+func (r *Room) setTitle(field string, t title) {
+	r.titles[field] = t.event
+	if field == fieldName {
+		r.Name = t.text
+	} else {
+		r.Alias = t.text
 	}
 }
 
-func (r *Room) setMember(user, value string) {
-	membership, rest, _ := strings.Cut(value, " ")
-	since, name, _ := strings.Cut(rest, " ")
-	m := Member{Membership: Membership(membership), DisplayName: name}
-	m.Since, _ = strconv.ParseInt(since, 10, 64)
-	before := r.Members[user].Membership
-	if m.Membership == Leave || m.Membership == "" {
-		delete(r.Members, user) // its field stays, so that an import can't bring it back
+func (r *Room) setMember(user string, m Member) bool {
+	before, is := r.Members[user]
+	left, was := r.gone[user]
+	if is && before.Position > m.Position || was && left > m.Position {
+		return false
+	}
+	r.highest = max(r.highest, m.Position)
+	delete(r.gone, user)
+	if m.Membership == Leave {
+		delete(r.Members, user)
+		r.gone[user] = m.Position
 	} else {
 		r.Members[user] = m
 	}
-	if before == Join {
-		r.Rules.MemberCount--
+	r.heroes.change(user, before, m)
+	if r.named != nil {
+		delete(r.named, before.Event)
+		if m.Membership != Leave && m.DisplayName != "" {
+			r.named[m.Event] = user
+		}
 	}
 	if m.Membership == Join {
-		r.Rules.MemberCount++
+		r.lastJoin = max(r.lastJoin, m.Joined)
 	}
-	if (before == Join) != (m.Membership == Join) && IsLocal(user, r.server) {
-		r.local = nil
+	if joined := m.Membership == Join; joined != (before.Membership == Join) {
+		r.countJoined(user, joined)
 	}
+	return true
 }
 
-// LoadRoom makes a room of what was saved.
-func LoadRoom(id, server string, rec RoomRecord) *Room {
-	r := NewRoom(id, server)
-	r.rev = rec.Rev
-	for field, value := range rec.Fields {
-		r.set(field, value)
+// countJoined keeps what depends on who is joined.
+func (r *Room) countJoined(user string, joined bool) {
+	r.Rules.MemberCount--
+	if joined {
+		r.Rules.MemberCount += 2
 	}
-	return r
+	if r.local == nil || !r.homeserver.Tells(user) {
+		return
+	}
+	i, found := slices.BinarySearch(r.local, user)
+	switch {
+	case joined && !found:
+		r.local = slices.Insert(r.local, i, user)
+	case !joined && found:
+		r.local = slices.Delete(r.local, i, i+1)
+	}
 }
 
 // creators are the room's version and who made it: content.creator before version 11, the sender of the create event from then on, and from version 12
@@ -231,75 +309,4 @@ func creators(sender string, content jsontext.Value) (version string, users []st
 		})
 	}
 	return version, users
-}
-
-// doneMark is the last record of a room that is folded in, with all that follows from it durable.
-type doneMark struct {
-	incarnation int64
-	partition   int
-	offset      int64
-	known       bool
-}
-
-func markOf(rec *stream.Record) doneMark {
-	return doneMark{incarnation: rec.Incarnation, partition: rec.Partition, offset: rec.Offset, known: true}
-}
-
-// covers says whether rec was folded in before. Offsets of another partition or of an earlier life of the topic can't be compared: a record from there is new.
-func (d doneMark) covers(rec *stream.Record) bool {
-	return d.known && d.incarnation == rec.Incarnation && d.partition == rec.Partition && rec.Offset <= d.offset
-}
-
-func (d doneMark) String() string {
-	return fmt.Sprintf("%d %d %d", d.incarnation, d.partition, d.offset)
-}
-
-func parseDone(s string) doneMark {
-	var d doneMark
-	n, err := fmt.Sscanf(s, "%d %d %d", &d.incarnation, &d.partition, &d.offset)
-	d.known = err == nil && n == 3
-	return d
-}
-
-// order gives each event of a room its position: the homeserver's stream position if it sends one, else the offset. Which of the two is latched; when it changes, or
-// the numbers begin again (another partition, a topic made anew), a new epoch opens above all earlier positions, so that positions never run backwards.
-type order struct {
-	source string // "stream INCARNATION", or "offset INCARNATION PARTITION"
-	base   int64  // added to what the source says
-	start  int64  // the first position of the epoch
-	last   int64  // the highest position given
-}
-
-// epochSlack leaves room below the first event of an epoch, for stream positions that come a little out of order.
-const epochSlack = 1000
-
-// next is the position of the event.
-func (o *order) next(e *Event, rec *stream.Record) int64 {
-	source, raw := fmt.Sprintf("offset %d %d", rec.Incarnation, rec.Partition), rec.Offset
-	if e.StreamPosition >= 0 {
-		source, raw = fmt.Sprintf("stream %d", rec.Incarnation), e.StreamPosition
-	}
-	if source != o.source {
-		o.source = source
-		o.start = o.last + 1 // position 0 is before everything
-		o.base = o.start + epochSlack - raw
-	}
-	position := max(o.base+raw, o.start)
-	o.last = max(o.last, position)
-	return position
-}
-
-func (o order) String() string { return fmt.Sprintf("%d %d %d %s", o.base, o.start, o.last, o.source) }
-
-func parseOrder(s string) order {
-	var o order
-	fields := strings.SplitN(s, " ", 4)
-	if len(fields) < 4 {
-		return o
-	}
-	for i, n := range []*int64{&o.base, &o.start, &o.last} {
-		*n, _ = strconv.ParseInt(fields[i], 10, 64)
-	}
-	o.source = fields[3]
-	return o
 }

@@ -33,28 +33,73 @@ func (r *Room) names() RoomNames {
 	if n.Name != "" || aliasName(n.Alias) != "" {
 		return n
 	}
-	type since struct {
-		Hero
-		at int64
-	}
-	var first []since // the oldest heroCount, in order
-	older := func(a, b since) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ID, b.ID)) }
-	for id, m := range r.Members {
-		if m.Membership != Join && m.Membership != Invite {
-			continue
-		}
-		n.Members++
-		s := since{Hero{id, m.DisplayName}, m.Since}
-		if len(first) < heroCount || older(s, first[heroCount-1]) < 0 {
-			i, _ := slices.BinarySearchFunc(first, s, older)
-			first = slices.Insert(first, i, s)
-			first = first[:min(len(first), heroCount)]
-		}
-	}
-	for _, s := range first {
-		n.Heroes = append(n.Heroes, s.Hero)
+	n.Members = r.heroes.count
+	for _, s := range r.heroes.oldest(r.Members) {
+		n.Heroes = append(n.Heroes, Hero{s.user, r.Members[s.user].DisplayName})
 	}
 	return n
+}
+
+// heroes knows the oldest members, joined and invited, without going through all of them for each event. The zero value is a room without any.
+type heroes struct {
+	first []seniority // the oldest, in order: whoever is not among them is younger than the last of them, or they are all
+	count int         // joined and invited
+}
+
+// seniority is how long a user's member event has been there.
+type seniority struct {
+	user  string
+	since int64
+}
+
+// heroReserve is how many are known: when those who left have brought it down to heroCount, all members are gone through once.
+const heroReserve = 64
+
+func older(a, b seniority) int {
+	return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.user, b.user))
+}
+
+func isPresent(m Member) bool { return m.Membership == Join || m.Membership == Invite }
+
+// change takes in what became of a user.
+func (h *heroes) change(user string, before, now Member) {
+	if isPresent(before) {
+		h.count--
+		if i, found := slices.BinarySearchFunc(h.first, seniority{user, before.Since}, older); found {
+			h.first = slices.Delete(h.first, i, i+1)
+		}
+	}
+	if isPresent(now) {
+		all := len(h.first) == h.count
+		h.count++
+		h.add(seniority{user, now.Since}, all)
+	}
+}
+
+// add puts a member into its place, if it belongs among the oldest. all says that these are all members.
+func (h *heroes) add(s seniority, all bool) {
+	last := len(h.first) - 1
+	if !all && (last < 0 || older(s, h.first[last]) > 0) {
+		return
+	}
+	i, _ := slices.BinarySearchFunc(h.first, s, older)
+	h.first = slices.Insert(h.first, i, s)
+	h.first = h.first[:min(len(h.first), heroReserve)]
+}
+
+// oldest are the heroCount oldest of the members.
+func (h *heroes) oldest(members map[string]Member) []seniority {
+	if len(h.first) < min(heroCount, h.count) {
+		h.first = h.first[:0]
+		seen := 0
+		for user, m := range members {
+			if isPresent(m) {
+				h.add(seniority{user, m.Since}, len(h.first) == seen)
+				seen++
+			}
+		}
+	}
+	return h.first[:min(heroCount, len(h.first))]
 }
 
 // For is the room's name as the user sees it, or "" if it has none: its own name, else its alias, else its other members (as Synapse names rooms in pushes: one other

@@ -43,24 +43,19 @@ type Meta struct {
 	Epoch      string    // a random name of this Redis's contents: gone if they are lost
 }
 
-// RoomRecord is a room as it was saved.
-type RoomRecord struct {
-	Rev    int64             // counts up with each save; 0: nothing is saved of this room
-	Fields map[string]string // see the field names in room.go
-}
-
 // RoomChange is what a batch of events made of a room.
 type RoomChange struct {
 	RoomID string
-	Rev    int64             // of the record that it was made from: another one in Redis is ErrStale
-	Set    map[string]string // fields to set
-	Index  []IndexEntry      // event ids to be remembered
+	Rev    string            // that the change was made from: another one in Redis is ErrStale
+	Set    map[string]string // fields to set, see statefield.go
+	Unset  []string          // fields to remove
+	Index  []IndexEntry      // events to be remembered
 }
 
 // IndexEntry is the place of an event in its room.
 type IndexEntry struct {
-	EventID  string
-	Position int64 // < 2^53
+	EventID string
+	Place
 }
 
 // CountChange changes what one user has unread in one room. Apply gets what is saved (nil: nothing) and returns what is to be saved; it may be
@@ -92,15 +87,16 @@ type VersionedValue struct {
 
 // RoomStore keeps rooms.
 type RoomStore interface {
-	// LoadRoom reads a room; a room that nothing is saved of has Rev 0.
-	LoadRoom(ctx context.Context, roomID string) (RoomRecord, error)
-	// RoomRev reads the revision alone.
-	RoomRev(ctx context.Context, roomID string) (int64, error)
-	// SaveRoom saves a change and counts the revision up, or returns ErrStale. All of it, or nothing.
-	SaveRoom(ctx context.Context, change RoomChange) error
-	// Positions looks event ids up in a room's index. Unknown ones are missing in the answer.
-	Positions(ctx context.Context, roomID string, eventIDs []string) (map[string]int64, error)
-	// FillRoom sets only fields that are not there, counts the revision up if it set any, and returns how many it set.
+	// LoadRoom hands a room's fields one by one to what begin returns, and returns the revision that they are of; "" if nothing is saved of the room. If the room changes meanwhile, begin is called
+	// once more and all fields come again. begin is told about how many there will be. A field may come twice.
+	LoadRoom(ctx context.Context, roomID string, begin func(fields int) func(field, value string)) (rev string, err error)
+	// RoomRev reads the revision alone: a text that never comes again, whatever Redis loses.
+	RoomRev(ctx context.Context, roomID string) (string, error)
+	// SaveRoom saves a change and returns the new revision, or ErrStale. All of it, or nothing. An event that is remembered already keeps its place.
+	SaveRoom(ctx context.Context, change RoomChange) (rev string, err error)
+	// Places looks event ids up in a room's index. Unknown ones are missing in the answer.
+	Places(ctx context.Context, roomID string, eventIDs []string) (map[string]Place, error)
+	// FillRoom sets fields of state ("POSITION VALUE") that are not there, or have another value and no higher position; it makes a new revision if it set any, and returns how many it set.
 	FillRoom(ctx context.Context, roomID string, fields map[string]string) (filled int, err error)
 }
 

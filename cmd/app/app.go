@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -54,6 +55,11 @@ type Worker struct {
 	store   *state.Store
 
 	partitions atomic.Int64 // of the notifications topic
+	events     struct {
+		sync.Mutex
+		partitions int // of the events topic
+		asked      time.Time
+	}
 
 	mu        sync.Mutex
 	consumers []member

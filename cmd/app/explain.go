@@ -36,7 +36,7 @@ func Explain(ctx context.Context, cfg *config.Config, opts ExplainOptions, w io.
 	var fields map[string]pipeline.VersionedValue
 	var counts map[string][]byte
 	if opts.Offline {
-		room, fields = pipeline.NewRoom(e.RoomID, cfg.Homeserver.ServerName), map[string]pipeline.VersionedValue{}
+		room, fields = pipeline.NewRoom(e.RoomID, homeserver(cfg)), map[string]pipeline.VersionedValue{}
 	} else if room, fields, counts, err = lookUp(ctx, cfg, opts.UserID, e.RoomID, w); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func Explain(ctx context.Context, cfg *config.Config, opts ExplainOptions, w io.
 		fields[pipeline.RulesField] = pipeline.VersionedValue{Value: string(opts.Rules)}
 	}
 	if opts.State != nil {
-		room = pipeline.NewRoom(e.RoomID, cfg.Homeserver.ServerName)
+		room = pipeline.NewRoom(e.RoomID, homeserver(cfg))
 		if err := foldState(room, opts.State); err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func lookUp(ctx context.Context, cfg *config.Config, userID, roomID string, w io
 		return nil, nil, nil, err
 	}
 	defer store.Close()
-	saved, err := store.LoadRoom(ctx, roomID)
+	room, err := pipeline.LoadRoom(ctx, store, roomID, homeserver(cfg))
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -77,10 +77,10 @@ func lookUp(ctx context.Context, cfg *config.Config, userID, roomID string, w io
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if saved.Rev == 0 {
+	if !room.Known() {
 		fmt.Fprintf(w, "Redis knows nothing of room %s.\n", roomID)
 	}
-	return pipeline.LoadRoom(roomID, cfg.Homeserver.ServerName, saved), accounts[0], counts[0], nil
+	return room, accounts[0], counts[0], nil
 }
 
 // foldState makes a room of its state events, one JSON object a line.

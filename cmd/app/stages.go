@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"tocsin/config"
 	"tocsin/delivery"
 	"tocsin/pipeline"
 	"tocsin/pipeline/stream"
@@ -27,10 +28,16 @@ func (w *Worker) accountsConsumer(p parts) stream.ConsumerConfig {
 
 func (w *Worker) roomsConsumer(p parts) stream.ConsumerConfig {
 	s := pipeline.NewRooms(pipeline.Rooms{
-		Store: w.store, Whole: p.whole, Accounts: p.accounts, Writer: p.writer, DeadLetters: p.deadLetters, Topics: w.cfg.Topics, Server: w.cfg.Homeserver.ServerName, Related: w.cfg.Rules.Options().Features.RelatedEvents,
-		Partitions: w.notificationPartitions, Clock: w.clock, Log: w.log,
-	}, w.cfg.Pipeline.CachedRooms)
+		Store: w.store, Whole: p.whole, Accounts: p.accounts, Writer: p.writer, DeadLetters: p.deadLetters, Topics: w.cfg.Topics, Homeserver: homeserver(w.cfg), Related: w.cfg.Rules.Options().Features.RelatedEvents,
+		Partitions: w.notificationPartitions, EventPartitions: w.eventPartitions, Clock: w.clock, Log: w.log,
+	}, w.cfg.Pipeline.CachedMembers)
 	return w.remembering(stream.ConsumerConfig{Group: w.group(StageRooms), Topic: w.cfg.Topics.Events, Workers: w.cfg.Pipeline.RoomWorkers, Handler: s}, p.memory.afterAccounts)
+}
+
+// homeserver is whose users are told.
+func homeserver(cfg *config.Config) pipeline.Homeserver {
+	appservices, _ := pipeline.CompileAppservices(cfg.Homeserver.AppserviceUsers) // faults are reported when the configuration is read
+	return pipeline.Homeserver{Name: cfg.Homeserver.ServerName, Appservices: appservices}
 }
 
 func (w *Worker) usersConsumer(p parts) stream.ConsumerConfig {

@@ -55,6 +55,21 @@ func (w *Worker) watchPartitions(ctx context.Context) error {
 // notificationPartitions is that number.
 func (w *Worker) notificationPartitions() int { return int(w.partitions.Load()) }
 
+// eventPartitions is the number of partitions of the events topic. It is asked when a room comes from another partition than before: right after the topic was given more, an
+// old number would make an alarm of it.
+func (w *Worker) eventPartitions() int {
+	w.events.Lock()
+	defer w.events.Unlock()
+	if now := w.clock.Now(); now.Sub(w.events.asked) > time.Second {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if topics, err := w.cluster.Topics(ctx, w.cfg.Topics.Events); err == nil { // else the last one known
+			w.events.asked, w.events.partitions = now, topics[w.cfg.Topics.Events].Partitions
+		}
+	}
+	return w.events.partitions
+}
+
 // watchRedis stops the worker when Redis has lost its contents: going on would be quiet, and wrong.
 func (w *Worker) watchRedis(ctx context.Context, whole pipeline.Whole) error {
 	return every(ctx, time.Second, func() error {

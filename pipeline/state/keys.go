@@ -8,6 +8,7 @@ package state
 //	<p>{sN}:account:<user>   hash  ApplyAccounts, RemoveField                       for ever  200 + 190 a field + its JSON; a tombstone 140
 //	<p>{sN}:counts:<user>    hash  ChangeCounts (change_counts.lua)                 for ever  130 + 40 a room + what it has unread
 //	<p>{sN}:room:<room>      hash  SaveRoom, FillRoom                               for ever  150 + 100 a member
+//	<p>{sN}:threads:<room>   hash  SaveRoom (save_room.lua)                         for ever  160 an event of the index that is in a thread
 //	<p>{sN}:index:<room>     zset  SaveRoom (save_room.lua)                         for ever  50 an event id, 145 in rooms of more than 128; at most indexSize
 //
 // <p> is the configured prefix; N is the shard of the user or room. The bytes are measured on Redis 7.0 with its own settings, with ids of common length. Redis packs
@@ -56,6 +57,9 @@ func (k keys) account(userID string) string { return k.of("account", userID) }
 
 // counts names what a user has unread: room id to bytes.
 func (k keys) counts(userID string) string { return k.of("counts", userID) }
+
+// threads names the threads of a room's events: event id to "depth root", of those in one.
+func (k keys) threads(roomID string) string { return k.of("threads", roomID) }
 
 // room names the state of a room: field to value, and "rev".
 func (k keys) room(roomID string) string { return k.of("room", roomID) }

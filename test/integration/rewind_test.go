@@ -54,11 +54,18 @@ func (w *world) saved(users, rooms []string) saved {
 		}
 	}
 	for _, room := range rooms {
-		rec, err := store.LoadRoom(w.Context(), room)
+		_, err := store.LoadRoom(w.Context(), room, func(int) func(string, string) {
+			s.Rooms[room] = map[string]string{}
+			return func(field, value string) {
+				if field == "done" { // its end says when it was written
+					value = value[:strings.LastIndexByte(value, ' ')]
+				}
+				s.Rooms[room][field] = value
+			}
+		})
 		if err != nil {
 			w.Fatal(err)
 		}
-		s.Rooms[room] = maps.Clone(rec.Fields)
 	}
 	return s
 }
