@@ -5,6 +5,7 @@ package stack
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -75,7 +76,9 @@ func (r *RedisServer) snapshot() contents {
 		case "string":
 			s.texts[key], err = r.mini.Get(key)
 		case "zset":
-			s.sorted[key], err = r.mini.SortedSet(key)
+			var live map[string]float64
+			live, err = r.mini.SortedSet(key)
+			s.sorted[key] = maps.Clone(live)
 		case "hash":
 			fields, err := r.mini.HKeys(key)
 			must(err)
