@@ -77,7 +77,7 @@ func (a *Accounts) fields(ctx context.Context, records []AccountRecord, sources 
 	fields := make([]AccountField, len(records))
 	for i, r := range records {
 		rec := sources[i]
-		f := AccountField{UserID: r.UserID, Field: r.Field, Version: Version{Epoch: rec.Incarnation, Partition: rec.Partition, Offset: rec.Offset}}
+		f := AccountField{UserID: r.UserID, Field: r.Field, Version: versionOf(rec)}
 		switch {
 		case r.Content == nil:
 		case r.Type == typePusher:

@@ -52,7 +52,7 @@ func (k keys) meta() string { return k.prefix + "meta" }
 // accountsApplied names how far the account topic has been applied: partition to "epoch offset".
 func (k keys) accountsApplied() string { return k.prefix + "accounts-applied" }
 
-// account names what is known of a user: field to "epoch partition offset value", where an empty value is a tombstone.
+// account names what is known of a user: field to "epoch partition offset time value", where an empty value is a tombstone.
 func (k keys) account(userID string) string { return k.of("account", userID) }
 
 // counts names what a user has unread: room id to bytes.
