@@ -124,10 +124,10 @@ func FuzzDecodeEvent(f *testing.F) {
 			}
 			return
 		}
-		r := NewRoom(e.RoomID, testServer)
+		r := NewRoom(e.RoomID, testHomeserver)
 		set := map[string]string{}
 		r.Fold(e, 1, set)
-		Recipients(r, e)
-		LoadRoom(e.RoomID, testServer, RoomRecord{Fields: set})
+		Recipients(r, e, 1)
+		reloaded(t, e.RoomID, set)
 	})
 }

@@ -92,8 +92,13 @@ func newRoom(id string, homeserver Homeserver, fields int) *Room {
 	}
 }
 
+// roomLoader is what it takes to load a room, see [RoomStore].
+type roomLoader interface {
+	LoadRoom(ctx context.Context, roomID string, begin func(fields int) func(field, value string)) (rev string, err error)
+}
+
 // LoadRoom reads a room as it is saved. Its memory is what the room needs, and a page of its fields.
-func LoadRoom(ctx context.Context, store RoomStore, id string, homeserver Homeserver) (*Room, error) {
+func LoadRoom(ctx context.Context, store roomLoader, id string, homeserver Homeserver) (*Room, error) {
 	var r *Room
 	rev, err := store.LoadRoom(ctx, id, func(fields int) func(field, value string) {
 		r = newRoom(id, homeserver, fields)

@@ -336,7 +336,7 @@ func TestNothingAsked(t *testing.T) {
 		s, ctx := open(t, cfg), context.Background()
 		accounts, err1 := s.Accounts(ctx, nil)
 		counts, err2 := s.Counts(ctx, nil)
-		positions, err3 := s.Positions(ctx, "!r:x", nil)
+		positions, err3 := s.Places(ctx, "!r:x", nil)
 		filled, err4 := s.FillRoom(ctx, "!r:x", nil)
 		err5, err6 := s.ApplyAccounts(ctx, nil), s.ChangeCounts(ctx, nil)
 		if len(accounts)+len(counts)+len(positions)+filled != 0 {

@@ -5,6 +5,7 @@ package state
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,27 +96,32 @@ func BenchmarkApplyAccounts(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
 
-// BenchmarkSaveRoom saves a batch of so many events into a room whose index is full.
+// BenchmarkSaveRoom saves a batch of so many events, a third of them in threads, into a room whose index is full.
 func BenchmarkSaveRoom(b *testing.B) {
 	for _, events := range []int{1, 100} {
 		b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
 			s := open(b, single(b))
 			index := make([]pipeline.IndexEntry, indexSize)
-			for i := range index {
-				index[i] = pipeline.IndexEntry{EventID: fmt.Sprintf("$%043d", i), Position: int64(i)}
+			give := func(i int, position int64) {
+				index[i] = entry(fmt.Sprintf("$%043d", position), position, "", 0)
+				if position%3 == 0 {
+					index[i].Thread = fmt.Sprintf("$%043d", position/100)
+				}
 			}
-			if err := s.SaveRoom(b.Context(), pipeline.RoomChange{RoomID: "!r:x", Index: index}); err != nil {
+			for i := range index {
+				give(i, int64(i))
+			}
+			rev, err := s.SaveRoom(b.Context(), pipeline.RoomChange{RoomID: "!r:x", Index: index})
+			if err != nil {
 				b.Fatal(err)
 			}
 			index = index[:events]
 			b.ResetTimer()
 			for n := range b.N {
 				for i := range index {
-					position := int64(indexSize + n*events + i)
-					index[i] = pipeline.IndexEntry{EventID: fmt.Sprintf("$%043d", position), Position: position}
+					give(i, int64(indexSize+n*events+i))
 				}
-				err := s.SaveRoom(b.Context(), pipeline.RoomChange{RoomID: "!r:x", Rev: int64(n + 1), Set: map[string]string{"done": fmt.Sprint(n)}, Index: index})
-				if err != nil {
+				if rev, err = s.SaveRoom(b.Context(), pipeline.RoomChange{RoomID: "!r:x", Rev: rev, Set: map[string]string{"done": fmt.Sprint(n)}, Index: index}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -124,24 +130,49 @@ func BenchmarkSaveRoom(b *testing.B) {
 	}
 }
 
-// BenchmarkLoadRoom takes a room of so many members over.
+// BenchmarkLoadRoom takes a room of so many members over, as the rooms stage does. retained-B/member is what stays in memory of it.
 func BenchmarkLoadRoom(b *testing.B) {
 	for _, members := range []int{10, 1000, 100_000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
 			s := open(b, single(b))
-			fields := map[string]string{}
-			for i := range members {
-				fields[fmt.Sprintf("m|@user%d:example.org", i)] = fmt.Sprintf("join %d Somebody Somewhere", i)
+			fill(b, s, members)
+			heap := func() uint64 {
+				runtime.GC()
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				return m.HeapAlloc
 			}
-			if _, err := s.FillRoom(b.Context(), "!r:x", fields); err != nil {
+			before := heap()
+			kept, err := pipeline.LoadRoom(b.Context(), s, "!r:x", pipeline.Homeserver{Name: "example.org"})
+			if err != nil || len(kept.Members) != members {
 				b.Fatal(err)
 			}
+			retained := float64(int64(heap()-before)) / float64(members)
+			runtime.KeepAlive(kept)
 			b.ReportAllocs()
 			for b.Loop() {
-				if r, err := s.LoadRoom(b.Context(), "!r:x"); err != nil || len(r.Fields) != members {
-					b.Fatal(len(r.Fields), err)
+				if r, err := pipeline.LoadRoom(b.Context(), s, "!r:x", pipeline.Homeserver{Name: "example.org"}); err != nil || len(r.Members) != members {
+					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(retained, "retained-B/member")
 		})
+	}
+}
+
+// fill makes a room of so many members.
+func fill(b *testing.B, s *Store, members int) {
+	fields := map[string]string{}
+	for i := range members {
+		user := fmt.Sprintf("@user%d:example.org", i)
+		e, err := pipeline.ParseEvent(fmt.Appendf(nil, `{"event_id":"$%d","room_id":"!r:x","type":"m.room.member","sender":%q,"state_key":%q,"content":{"membership":"join","displayname":"Somebody %d"}}`, i, user, user, i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		field, value := pipeline.StateField(e, int64(1000+i))
+		fields[field] = value
+	}
+	if _, err := s.FillRoom(b.Context(), "!r:x", fields); err != nil {
+		b.Fatal(err)
 	}
 }

@@ -46,7 +46,7 @@ func TestServerErrors(t *testing.T) {
 	if err := s.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	commands := []string{"EVALSHA", "EVAL", "HGETALL", "HGET", "ZSCORE", "PING"}
+	commands := []string{"EVALSHA", "EVAL", "HGETALL", "HGET", "HSCAN", "ZMSCORE", "HMGET", "PING"}
 	var golden strings.Builder
 	for _, text := range []string{
 		"WRONGPASS invalid username-password pair or user is disabled.",

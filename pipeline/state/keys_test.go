@@ -40,7 +40,7 @@ func TestKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		change(t, s, replacing(user, "!room:example.org", "1"))
-		save(t, s, pipeline.RoomChange{RoomID: "!room:example.org", Set: map[string]string{"name": "n"}, Index: []pipeline.IndexEntry{{EventID: "$1", Position: 1}}})
+		save(t, s, pipeline.RoomChange{RoomID: "!room:example.org", Set: map[string]string{"name": "n"}, Index: []pipeline.IndexEntry{entry("$1", 1, "$0", 0)}})
 		if _, err := s.FillRoom(ctx, "!room:example.org", map[string]string{"alias": "a"}); err != nil {
 			t.Fatal(err)
 		}
