@@ -81,7 +81,7 @@ func (c *AccountCache) Get(ctx context.Context, userIDs []string) ([]*Account, e
 func (c *AccountCache) load(ctx context.Context, userIDs []string) ([]*Account, error) {
 	began, waiting := c.begin(userIDs)
 	defer c.end(began)
-	versions, err := c.versions(ctx, waiting)
+	behind, err := c.behind(ctx, waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -101,12 +101,9 @@ func (c *AccountCache) load(ctx context.Context, userIDs []string) ([]*Account, 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, id := range userIDs {
-		if w, ok := c.awaited[id]; ok {
-			if v, asked := versions[id]; w.seen > began || !asked || !w.in(v) {
-				continue // the note stays, for loads that began even earlier; Prune drops it
-			}
+		if !behind[id] && c.awaited[id].seen <= began {
+			c.accounts.Set(id, accounts[i]) // the note stays, for loads that began even earlier; Prune drops it
 		}
-		c.accounts.Set(id, accounts[i])
 	}
 	return accounts, nil
 }
@@ -123,6 +120,21 @@ func (c *AccountCache) begin(userIDs []string) (began int64, waiting []string) {
 		}
 	}
 	return c.clock, waiting
+}
+
+// behind says of which users Redis does not have what was seen. What is read of the others from now on is new enough.
+func (c *AccountCache) behind(ctx context.Context, userIDs []string) (map[string]bool, error) {
+	versions, err := c.versions(ctx, userIDs)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	behind := map[string]bool{}
+	for id, v := range versions {
+		behind[id] = !c.awaited[id].in(v) // if the note is gone, Prune has found all of it in Redis
+	}
+	return behind, nil
 }
 
 // versions reads the versions of users' fields.
