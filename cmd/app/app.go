@@ -334,6 +334,11 @@ func (w *Worker) Ready() error {
 		return errors.New("the stages are being started")
 	}
 	for _, c := range w.consumers {
+		if stuck := c.Stuck(); len(stuck) > 1 {
+			return fmt.Errorf("%v, and %d more", stuck[0], len(stuck)-1)
+		} else if len(stuck) == 1 {
+			return errors.New(stuck[0].String())
+		}
 		if !c.Ready() {
 			return fmt.Errorf("group %s has not been given its partitions", c.group)
 		}

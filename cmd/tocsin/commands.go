@@ -18,13 +18,15 @@ import (
 )
 
 type commandLine struct {
-	Worker  workerCommand  `cmd:"" help:"Run the pipeline until SIGTERM or SIGINT."`
-	Check   checkCommand   `cmd:"" help:"Look whether the pipeline could run: configuration, topics, Redis."`
-	Explain explainCommand `cmd:"" help:"Say why a user is, or is not, notified of an event: rule by rule, condition by condition."`
-	Topics  topicsCommand  `cmd:"" help:"Kafka topics."`
-	Rooms   roomsCommand   `cmd:"" help:"Rooms' state."`
-	Health  healthCommand  `cmd:"" help:"Ask the worker on this machine whether it is ready."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Worker     workerCommand     `cmd:"" help:"Run the pipeline until SIGTERM or SIGINT."`
+	Check      checkCommand      `cmd:"" help:"Look whether the pipeline could run: configuration, topics, Redis."`
+	Explain    explainCommand    `cmd:"" help:"Say why a user is, or is not, notified of an event: rule by rule, condition by condition."`
+	Topics     topicsCommand     `cmd:"" help:"Kafka topics."`
+	Rooms      roomsCommand      `cmd:"" help:"Rooms' state."`
+	DeadLetter deadLetterCommand `cmd:"" help:"What could not be delivered or read."`
+	Offsets    offsetsCommand    `cmd:"" help:"Where the stages' consumer groups stand."`
+	Health     healthCommand     `cmd:"" help:"Ask the worker on this machine whether it is ready."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 type topicsCommand struct {

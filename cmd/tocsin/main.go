@@ -5,6 +5,8 @@
 //	tocsin explain --user U --event FILE        say why a user is, or is not, notified of an event
 //	tocsin topics create --config tocsin.yaml   make the topics that are missing
 //	tocsin rooms import FILE                    take over the state of rooms that were there before
+//	tocsin dead-letter list|show|replay         look at what could not be delivered or read, and send it back
+//	tocsin offsets show|reset                   look where the stages stand, and put one elsewhere
 //	tocsin health                               ask the running worker whether it is ready
 //
 // This package has flags and wiring alone: the work is in package app, and what can be configured in package config. Without --config the file
@@ -83,7 +85,7 @@ func (p process) run(ctx, hard context.Context, args []string) int {
 func status(err error, hard context.Context) int {
 	var misuse misuseError
 	switch {
-	case config.IsFault(err), errors.As(err, &misuse):
+	case config.IsFault(err), errors.As(err, &misuse), errors.Is(err, app.ErrUsage):
 		return misused
 	case err != nil, hard.Err() != nil:
 		return failed

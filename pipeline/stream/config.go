@@ -23,10 +23,11 @@ type Config struct {
 	TLS      credential.TLS `yaml:"tls" doc:"TLS to the brokers"`
 	SASL     SASL           `yaml:"sasl" doc:"login at the brokers"`
 
-	GroupPrefix       string        `yaml:"group_prefix" doc:"consumer groups are named PREFIX.STAGE and PREFIX.retry.TIER"`
+	GroupPrefix       string        `yaml:"group_prefix" doc:"consumer groups are named PREFIX.STAGE and PREFIX.retry.TIER; replays of dead letters remember in PREFIX.replay.* how far they are"`
 	SessionTimeout    time.Duration `yaml:"session_timeout" doc:"a worker that is silent for so long loses its partitions to the others"`
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval" doc:"how often a worker says that it is alive; at most a third of session_timeout"`
 	DrainTimeout      time.Duration `yaml:"drain_timeout" doc:"how long work that has begun may go on when partitions are given up"`
+	StuckAfter        time.Duration `yaml:"stuck_after" doc:"a record that a stage has worked on for so long is named in the log, and the worker is not ready until it goes on; must be longer than drain_timeout"`
 	CommitInterval    time.Duration `yaml:"commit_interval" doc:"how often finished work is committed; a crash repeats about so much"`
 
 	FetchWait        time.Duration `yaml:"fetch_wait" doc:"how long a broker may hold a fetch that has nothing to bring"`
@@ -59,6 +60,7 @@ const (
 
 // Defaults is a configuration for a broker on this machine. How the numbers were found: sessions survive the stall that the loss of a broker
 // causes (its own session of 9 s), a drain outlasts a push request of 10 s, and 1 ms of work a record still fills a partition's budget within a second.
+// A minute is longer than all waits that are in order together: a request (10 s), and a write whose broker was lost.
 func Defaults() Config {
 	return Config{
 		Brokers:           []string{"localhost:9092"},
@@ -67,6 +69,7 @@ func Defaults() Config {
 		SessionTimeout:    30 * time.Second,
 		HeartbeatInterval: time.Second,
 		DrainTimeout:      15 * time.Second,
+		StuckAfter:        time.Minute,
 		CommitInterval:    time.Second,
 		FetchWait:         500 * time.Millisecond,
 		FetchBytes:        1 << 20,
@@ -110,6 +113,10 @@ func (c Config) Validate() error {
 	positive("session_timeout", c.SessionTimeout, 5*time.Minute)
 	positive("heartbeat_interval", c.HeartbeatInterval, time.Minute)
 	positive("drain_timeout", c.DrainTimeout, 5*time.Minute)
+	positive("stuck_after", c.StuckAfter, time.Hour)
+	if c.StuckAfter > 0 && c.StuckAfter <= c.DrainTimeout {
+		fault("stuck_after", "%v must be longer than drain_timeout (%v), which work that is in order may take", c.StuckAfter, c.DrainTimeout)
+	}
 	positive("commit_interval", c.CommitInterval, time.Minute)
 	positive("fetch_wait", c.FetchWait, 10*time.Second)
 	if c.SessionTimeout > 0 && c.HeartbeatInterval > c.SessionTimeout/3 {

@@ -27,9 +27,11 @@ func TestValidate(t *testing.T) {
 		{func(c *Config) { c.GroupPrefix = "a b" }, []string{"group_prefix"}},
 		{func(c *Config) { c.HeartbeatInterval = 11 * time.Second }, []string{"heartbeat_interval"}},
 		{func(c *Config) { c.DrainTimeout, c.FetchWait, c.CommitInterval = 0, time.Minute, -1 }, []string{"drain_timeout", "commit_interval", "fetch_wait"}},
+		{func(c *Config) { c.StuckAfter = c.DrainTimeout }, []string{"stuck_after"}},
+		{func(c *Config) { c.StuckAfter = 2 * time.Hour }, []string{"stuck_after"}},
 		{func(c *Config) { c.FetchBytes, c.MaxInFlight, c.MaxInFlightBytes = 1, 0, -1 }, []string{"fetch_bytes", "max_in_flight", "max_in_flight_bytes"}},
 		{func(c *Config) { c.Compression = "brotli" }, []string{"compression"}},
-		{func(c *Config) { *c = Config{} }, []string{"brokers", "group_prefix", "session_timeout", "heartbeat_interval", "drain_timeout", "commit_interval", "fetch_wait", "fetch_bytes", "max_in_flight", "max_in_flight_bytes"}},
+		{func(c *Config) { *c = Config{} }, []string{"brokers", "group_prefix", "session_timeout", "heartbeat_interval", "drain_timeout", "stuck_after", "commit_interval", "fetch_wait", "fetch_bytes", "max_in_flight", "max_in_flight_bytes"}},
 	} {
 		c := Defaults()
 		tc.change(&c)

@@ -59,6 +59,8 @@ type Consumer struct {
 	lanes      *lanes
 	handlers   sync.WaitGroup // of generations that ended before them
 	announcing *complaint
+	watchdog   watchdog
+	unnamed    *complaint   // of stuck calls
 	dealt      atomic.Int64 // partitions that the topic had when this member dealt them out; -1 if another member did
 
 	mu          sync.Mutex
@@ -78,6 +80,7 @@ func (c *Cluster) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		cluster: c, cfg: cfg, log: log,
 		lanes:      newLanes(cfg.Workers, &complaint{log: log, what: "do tasks"}, cfg.Handler.Do),
 		announcing: &complaint{log: log, what: "tell the committed offset"},
+		unnamed:    &complaint{log: log, what: "go on in all lanes"},
 		occupied:   map[int]chan struct{}{},
 	}
 	if cfg.Batch > 0 {
@@ -92,6 +95,7 @@ func (c *Cluster) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 //
 // Run returns nil after a clean stop. What may get better is waited for: brokers that are away, a topic that is missing. An error means that waiting can't help.
 func (c *Consumer) Run(ctx, hard context.Context) error {
+	defer c.patrol()()
 	defer c.handlers.Wait()
 	defer c.lanes.close()
 	conns := &connections{dial: c.cluster.dial}
@@ -252,9 +256,16 @@ func (c *Consumer) Progress() []Progress {
 	if current == nil {
 		return nil
 	}
+	stuck := c.Stuck()
 	var all []Progress
 	for _, p := range current.parts {
-		all = append(all, p.progress())
+		g := p.progress()
+		for _, s := range stuck {
+			if s.Partition == g.Partition {
+				g.Stuck++
+			}
+		}
+		all = append(all, g)
 	}
 	slices.SortFunc(all, func(a, b Progress) int { return cmp.Compare(a.Partition, b.Partition) })
 	return all

@@ -260,7 +260,9 @@ func TestCoordinatorAndLeadersMove(t *testing.T) {
 // When kafka-go has lost its membership without leaving, the consumer leaves for it; else the group would wait until the session is over.
 func TestLeavesForLostMember(t *testing.T) {
 	t.Parallel()
-	b := newFake(t, nil, func(c *Config) { c.SessionTimeout, c.DrainTimeout = time.Minute, time.Minute })
+	b := newFake(t, nil, func(c *Config) {
+		c.SessionTimeout, c.DrainTimeout, c.StuckAfter = time.Minute, time.Minute, 2*time.Minute
+	})
 	topic := b.topic("ghost", 1, nil)
 	group := "g-" + b.run
 	c := b.consume(ConsumerConfig{Topic: topic, Handler: work{}})

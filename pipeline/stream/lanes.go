@@ -36,6 +36,7 @@ type lane struct {
 	again   int         // jobs at the front of the queue that failed, to be tried again together
 	parked  *time.Timer // until they are tried again
 	pauses  *backoff.ExponentialBackOff
+	since   time.Time // of the first call for the front of the queue; zero if there was none
 }
 
 // job is a task in its lane.
@@ -117,6 +118,9 @@ func (l *lanes) next() (*lane, []job) {
 			n++
 		}
 		ln.running = n
+		if ln.again == 0 {
+			ln.since = time.Now()
+		}
 		return ln, ln.queue[:n:n]
 	}
 	l.workers--
@@ -136,7 +140,7 @@ func (l *lanes) settle(ln *lane, part *partition, jobs []job, err error) {
 	switch {
 	case err == nil:
 		ln.queue = ln.queue[len(jobs):]
-		ln.again, ln.pauses = 0, nil
+		ln.again, ln.pauses, ln.since = 0, nil, time.Time{}
 		part.forget(len(jobs))
 	case errors.Is(err, ErrStop):
 		part.stop(err)
@@ -168,7 +172,7 @@ func (ln *lane) drop(part *partition) {
 		}
 		return j.part == part
 	})
-	ln.again, ln.pauses = 0, nil
+	ln.again, ln.pauses, ln.since = 0, nil, time.Time{}
 }
 
 // unpark serves a lane again whose pause is over.
@@ -227,7 +231,7 @@ func (l *lanes) keep(ln *lane, wanted func(job) bool) {
 	}
 	ln.queue = kept
 	if parkedLost {
-		ln.again, ln.pauses = 0, nil
+		ln.again, ln.pauses, ln.since = 0, nil, time.Time{}
 		if ln.parked != nil {
 			ln.parked.Stop()
 			ln.parked = nil

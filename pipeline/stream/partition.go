@@ -216,6 +216,7 @@ func (p *partition) take(taking context.Context, records []*Record) bool {
 	p.waitsUntil = time.Time{}
 	p.mu.Unlock()
 
+	defer p.consumer.watchdog.watch(p, records[0].Offset)()
 	var tasks []Task
 	var stop error
 	if !persist(taking, p.takes, func() (err error) {

@@ -84,4 +84,5 @@ type Progress struct {
 	End          int64     // as the broker last said; the lag is End - Watermark
 	WaitsUntil   time.Time // when the record at Position is due on [Config.Clock], past if it is about to go on; zero if it doesn't wait
 	Stopped      error     // why the partition is left alone; nil if it is not
+	Stuck        int       // calls of the handler that take longer than Config.StuckAfter: [Consumer.Stuck] names them
 }
