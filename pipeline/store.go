@@ -59,6 +59,7 @@ type Meta struct {
 	FirstStart time.Time // on the clock of the worker that was first
 	Shards     int       // fixed at the first start
 	Epoch      string    // a random name of this Redis's contents: gone if they are lost
+	Restored   time.Time // when all was restored from Kafka (see [Rebuild]), without the counts from before; zero if never
 }
 
 // RoomChange is what a batch of events made of a room.

@@ -210,6 +210,9 @@ func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
 			w.log.Warn("redis is not as it must be: acknowledged work can be lost", "server", f.Server, "subject", f.Subject, "finding", f.Text)
 		}
 	}
+	if !meta.Restored.IsZero() {
+		w.log.Warn("redis was rebuilt from kafka: what users had unread before then is not known", "rebuilt", meta.Restored)
+	}
 	w.log.Info("starting", "stages", w.opts.Stages, "server_name", w.cfg.Homeserver.ServerName, "brokers", w.cfg.Kafka.Brokers, "redis", w.cfg.Redis.Addresses)
 	return meta, nil
 }
@@ -225,7 +228,7 @@ func (w *Worker) isFirstStart(ctx context.Context) error {
 	for partition, mark := range committed {
 		if mark.Offset > 0 {
 			return fmt.Errorf("redis holds nothing of this deployment under redis.key_prefix %q, but group %s has read partition %d of %s up to %d: Redis was emptied, or it is the wrong one. "+
-				"Restore its data; or set another kafka.group_prefix to read everything again that Kafka still has (nothing older than that start is pushed)",
+				"Restore its data; or run `tocsin rebuild`: it brings rulesets, pushers and room state back from Kafka, and counts start again",
 				w.cfg.Redis.KeyPrefix, group, partition, w.cfg.Topics.Events, mark.Offset)
 		}
 	}

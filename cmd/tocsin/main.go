@@ -5,6 +5,7 @@
 //	tocsin explain --user U --event FILE        say why a user is, or is not, notified of an event
 //	tocsin topics create --config tocsin.yaml   make the topics that are missing
 //	tocsin rooms import FILE                    take over the state of rooms that were there before
+//	tocsin rebuild                              bring back from Kafka what Redis has lost
 //	tocsin dead-letter list|show|replay         look at what could not be delivered or read, and send it back
 //	tocsin offsets show|reset                   look where the stages stand, and put one elsewhere
 //	tocsin health                               ask the running worker whether it is ready

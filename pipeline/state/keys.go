@@ -3,7 +3,7 @@ package state
 // The keys. Each is named here and nowhere else.
 //
 //	key                      type  written by                                       lifetime  bytes
-//	<p>meta                  hash  Start (start.lua)                                for ever  170
+//	<p>meta                  hash  Start, Restored                                  for ever  170
 //	<p>accounts-applied      hash  SetAccountsApplied (raise_applied.lua)           for ever  30 a partition of the account topic
 //	<p>{sN}:account:<user>   hash  ApplyAccounts, RemoveField                       for ever  200 + 190 a field + its JSON; a tombstone 140
 //	<p>{sN}:counts:<user>    hash  ChangeCounts (change_counts.lua)                 for ever  130 + 40 a room + what it has unread

@@ -28,10 +28,10 @@ func (s *Store) Start(ctx context.Context, now time.Time) (pipeline.Meta, error)
 		return pipeline.Meta{}, err
 	}
 	values, err := answer.StringSlice()
-	if err != nil || len(values) != 3 {
+	if err != nil || len(values) != 4 {
 		return pipeline.Meta{}, s.fail(ctx, op, errUnreadable)
 	}
-	meta, err := s.parseMeta(ctx, op, values[0], values[1], values[2])
+	meta, err := s.parseMeta(ctx, op, values[0], values[1], values[2], values[3])
 	if err != nil {
 		return pipeline.Meta{}, err
 	}
@@ -56,15 +56,23 @@ func (s *Store) Meta(ctx context.Context) (pipeline.Meta, bool, error) {
 	if len(saved) == 0 {
 		return pipeline.Meta{}, false, nil
 	}
-	meta, err := s.parseMeta(ctx, op, saved["first_start"], saved["shards"], saved["epoch"])
+	meta, err := s.parseMeta(ctx, op, saved["first_start"], saved["shards"], saved["epoch"], saved["restored"])
 	return meta, err == nil, err
 }
 
-func (s *Store) parseMeta(ctx context.Context, op, first, shards, epoch string) (pipeline.Meta, error) {
+func (s *Store) parseMeta(ctx context.Context, op, first, shards, epoch, restored string) (pipeline.Meta, error) {
 	ms, err1 := strconv.ParseInt(first, 10, 64)
 	n, err2 := strconv.Atoi(shards)
 	if err1 != nil || err2 != nil || epoch == "" {
 		return pipeline.Meta{}, s.fail(ctx, op, errUnreadable)
 	}
-	return pipeline.Meta{FirstStart: time.UnixMilli(ms).UTC(), Shards: n, Epoch: epoch}, nil
+	meta := pipeline.Meta{FirstStart: time.UnixMilli(ms).UTC(), Shards: n, Epoch: epoch}
+	if restored != "" {
+		at, err := strconv.ParseInt(restored, 10, 64)
+		if err != nil {
+			return pipeline.Meta{}, s.fail(ctx, op, errUnreadable)
+		}
+		meta.Restored = time.UnixMilli(at).UTC()
+	}
+	return meta, nil
 }
