@@ -140,7 +140,7 @@ func decodeTold(saved string, version Version) *told {
 	var unread, calls string
 	t := &told{}
 	n, _ := fmt.Sscanf(saved, "%d.%d.%d %s %s %d", &t.version.Epoch, &t.version.Partition, &t.version.Offset, &unread, &calls, &t.retry)
-	if n != 6 || t.version != version || !t.unread.parse(unread) || !t.calls.parse(calls) {
+	if n != 6 || !t.version.SameRecord(version) || !t.unread.parse(unread) || !t.calls.parse(calls) {
 		return nil
 	}
 	return t

@@ -68,7 +68,13 @@ func (l *logs) String() string {
 // newWorld makes a world with topics and one recipient, @bob, who has a pusher and the default rules.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, kafka: stack.Kafka(t), redis: stack.Redis(t), gateway: stack.Gateways(t), network: newNetwork(), link: newNetwork(), logs: &logs{}, sick: map[string]*hanging{}}
+	return newWorldOn(t, stack.Redis(t))
+}
+
+// newWorldOn makes it on a Redis of the test's own.
+func newWorldOn(t *testing.T, redis stack.RedisServers) *world {
+	t.Helper()
+	w := &world{T: t, kafka: stack.Kafka(t), redis: redis, gateway: stack.Gateways(t), network: newNetwork(), link: newNetwork(), logs: &logs{}, sick: map[string]*hanging{}}
 	t.Cleanup(func() {
 		w.kafka.DeleteTopics(t)
 		if t.Failed() {
