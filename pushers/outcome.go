@@ -82,4 +82,6 @@ type Step struct {
 	Reason string // of Bury and Forget: the class ("expired", "exhausted", "refused"); of Remove: the reason for the feedback record
 	Detail string // the service's reason, for the log and the dead letter's header
 	Unsent bool   // of Again: there was no room for a request, so this was no attempt
+
+	Verdict Verdict // what the attempt came to; 0 if nothing was sent
 }

@@ -44,6 +44,12 @@ func TestSendBundle(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	golden(t, "bundle.json", got)
+	got = ""
+	check(t, newSender(t, loopback(), gateway.Options{}).SendBundle(t.Context(), devices(url, "a"))[0], pushers.Outcome{Verdict: pushers.Delivered, Reason: "others_rejected", Status: 200})
+	alone := devices(url, "a")[0]
+	if body, _ := gateway.Body(&alone); string(body) != got {
+		t.Errorf("a bundle of one is %s, want %s", got, body)
+	}
 }
 
 // TestSendBundleTooLarge has a gateway that takes bundles of two at most, and notifications without content only.

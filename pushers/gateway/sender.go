@@ -129,8 +129,11 @@ func (s *Sender) Send(ctx context.Context, n pushers.Notification) pushers.Outco
 func (s *Sender) SendBundle(ctx context.Context, ns []pushers.Notification) []pushers.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
+	if len(ns) == 1 {
+		return []pushers.Outcome{s.alone(ctx, ns[0])}
+	}
 	outcomes := s.send(ctx, ns)
-	if len(ns) == 1 || outcomes[0].Status == http.StatusRequestEntityTooLarge {
+	if outcomes[0].Status == http.StatusRequestEntityTooLarge {
 		for i, n := range ns {
 			outcomes[i] = s.alone(ctx, n)
 		}
