@@ -108,7 +108,11 @@ func TestGateKnownServiceThatHangs(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 			done(accepted, passes...)
 		}
-		held := fill(t, g, "quick", startingRoom)
+		room := g.byKey[host("quick")].room.limit
+		if room < 8 || room > 16 {
+			t.Errorf("room for %d where 8 were needed", room)
+		}
+		held := fill(t, g, "quick", room)
 		start := time.Now()
 		if p, why := g.enter(t.Context(), host("quick")); p != nil || why.unsent != reasonBusy || time.Since(start) != impatience {
 			t.Errorf("got %v %q after %v, want %s after %v", p, why.unsent, time.Since(start), reasonBusy, impatience)
@@ -359,7 +363,7 @@ func TestGatesAreWatched(t *testing.T) {
 			}
 			return a
 		}}))
-		inFlight := fill(t, g, "sick", 10)
+		inFlight := fill(t, g, "sick", startingRoom)
 		done(timeout, inFlight...)
 		try(t, g, "limits", "a", pushers.Outcome{Verdict: pushers.Retry, Reason: "http_429", Status: 429, RetryAfter: time.Hour})
 		limited := fill(t, g, "well", 1)

@@ -28,8 +28,9 @@ type room struct {
 type place struct{ given chan struct{} } // closed when there is room, which is taken then
 
 const (
-	startingRoom = 16 // for a service that is not known yet
-	leastRoom    = 4  // for one that fails
+	startingRoom = 8  // for a service that is not known yet
+	leastRoom    = 2  // for one that fails
+	firstQueue   = 32 // who may wait for a service that is not known yet
 	// patience is how long room is waited for at most, and how long a service is silent at most while it is waited for.
 	patience = time.Second
 	// impatience is how long a service that is quick may be silent.
@@ -65,9 +66,9 @@ func (r *room) silentAt() time.Time {
 	return r.heard.Add(min(max(silences*r.usual, impatience), patience))
 }
 
-// queue waits for room, unless the service is silent, or unknown and waited for already by as many as it may have.
+// queue waits for room, unless the service is silent, or unknown and waited for by enough.
 func (r *room) queue(now time.Time) *place {
-	if !now.Before(r.silentAt()) || r.usual == 0 && len(r.queued) >= r.limit {
+	if !now.Before(r.silentAt()) || r.usual == 0 && len(r.queued) >= firstQueue {
 		return nil
 	}
 	p := &place{given: make(chan struct{})}

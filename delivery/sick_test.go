@@ -45,7 +45,7 @@ func TestDeliverPastASickGateway(t *testing.T) {
 }
 
 const (
-	sickWorkers = 48
+	sickWorkers = 32
 	sickTest    = 90 * time.Second
 	answerTime  = 40 * time.Millisecond
 )
