@@ -2,8 +2,11 @@ package delivery_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -56,6 +59,77 @@ func BenchmarkDeliver(b *testing.B) {
 	b.ReportMetric(float64(b.N)/delivering.Seconds(), "deliveries/s")
 	b.ReportMetric(float64(b.N)/posting.Seconds(), "bare/s")
 	b.ReportMetric(posting.Seconds()/delivering.Seconds(), "ratio")
+}
+
+// BenchmarkDeliverPastASickGateway has workers that push to ten gateways on this machine in turn: for a while with all of them well, then for a minute in which one
+// hangs. well/s and others/s are what the other nine get in both, share is the ratio of the two, p99-ms what the slowest hundredth of theirs took while it hung (before-ms: until then), and held
+// the most requests that hung at once. Run it with -benchtime 1x; -short makes the minute 15 seconds.
+func BenchmarkDeliverPastASickGateway(b *testing.B) {
+	const workers = 64
+	lasts := time.Minute
+	if testing.Short() {
+		lasts = 15 * time.Second
+	}
+	var sick atomic.Bool
+	var hanging, held atomic.Int64
+	cfg := delivery.Defaults()
+	d, first := newReal(b, cfg, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		if sick.Load() {
+			held.Store(max(held.Load(), hanging.Add(1)))
+			<-r.Context().Done()
+			hanging.Add(-1)
+			return
+		}
+		io.WriteString(w, `{"rejected":[]}`)
+	})
+	urls := []string{first}
+	for range 9 {
+		_, url := newReal(b, cfg, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			io.WriteString(w, `{"rejected":[]}`)
+		})
+		urls = append(urls, url)
+	}
+	for b.Loop() {
+		sick.Store(false)
+		well, before := pushTo(b, d, urls, workers, lasts/4)
+		sick.Store(true)
+		others, p99 := pushTo(b, d, urls, workers, lasts)
+		b.ReportMetric(well, "well/s")
+		b.ReportMetric(others, "others/s")
+		b.ReportMetric(others/well, "share")
+		b.ReportMetric(float64(p99)/float64(time.Millisecond), "p99-ms")
+		b.ReportMetric(float64(before)/float64(time.Millisecond), "before-ms")
+		b.ReportMetric(float64(held.Load()), "held")
+	}
+}
+
+// pushTo has workers push to all URLs in turn for that long. It says how many deliveries a second came to all but the first, and how long the slowest hundredth of those took.
+func pushTo(b *testing.B, d *delivery.Dispatcher, urls []string, workers int, lasts time.Duration) (rate float64, p99 time.Duration) {
+	times := make([][]time.Duration, workers)
+	ctx, cancel := context.WithTimeout(b.Context(), lasts)
+	defer cancel()
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			for i := w; ctx.Err() == nil; i++ {
+				began := time.Now()
+				step := d.Deliver(b.Context(), pushers.Delivery{UserID: strconv.Itoa(w), Notification: to(urls[i%len(urls)]), Since: began, Expires: began.Add(time.Hour)})
+				if i%len(urls) == 0 {
+					continue
+				}
+				if step.Action != pushers.Settle {
+					b.Errorf("to a gateway that is well: %+v", step)
+				}
+				times[w] = append(times[w], time.Since(began))
+			}
+		})
+	}
+	group.Wait()
+	all := slices.Concat(times...)
+	slices.Sort(all)
+	return float64(len(all)) / lasts.Seconds(), all[len(all)*99/100]
 }
 
 // timed does n things, as many at once as concurrency says.

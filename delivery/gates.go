@@ -218,14 +218,20 @@ func (p *pass) done(o pushers.Outcome, user string, cutOff bool) {
 	changed, opened := at.change()
 	g.part(at)
 	g.mu.Unlock()
-	// Hosts stand in the log alone, never in metrics, because users choose them.
-	log := g.log.With("class", at.key.Class, "name", at.key.Name)
+	if paused || changed {
+		g.report(at.key, o, paused, opened)
+	}
+}
+
+// report tells what has changed. Hosts stand in the log alone, never in metrics, because users choose them.
+func (g *gates) report(key Key, o pushers.Outcome, paused, opened bool) {
+	log := g.log.With("class", key.Class, "name", key.Name)
 	switch {
 	case paused:
 		log.Info("a push service asks to be left alone", "reason", o.Reason, "for", pauseOf(o, g.cfg.Breaker.Open))
-	case changed && opened:
+	case opened:
 		log.Warn("a push service is away: its notifications wait in the retry topics until a probe succeeds", "reason", o.Reason, "probe_in", g.cfg.Breaker.Open)
-	case changed:
+	default:
 		log.Info("a push service is back")
 	}
 }

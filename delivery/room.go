@@ -28,13 +28,12 @@ type room struct {
 type place struct{ given chan struct{} } // closed when there is room, which is taken then
 
 const (
-	startingRoom = 8  // for a service that is not known yet
-	leastRoom    = 2  // for one that fails
-	firstQueue   = 32 // who may wait for a service that is not known yet
+	startingRoom = 8 // for a service that is not known yet
+	leastRoom    = 2 // for one that fails
 	// patience is how long room is waited for at most, and how long a service is silent at most while it is waited for.
 	patience = time.Second
 	// impatience is how long a service that is quick may be silent.
-	impatience = 100 * time.Millisecond
+	impatience = 400 * time.Millisecond
 	// silences is how many times its usual time a service may be silent.
 	silences = 8
 	// memory is how long a peak is room for.
@@ -66,9 +65,9 @@ func (r *room) silentAt() time.Time {
 	return r.heard.Add(min(max(silences*r.usual, impatience), patience))
 }
 
-// queue waits for room, unless the service is silent, or unknown and waited for by enough.
+// queue waits for room, unless the service is silent.
 func (r *room) queue(now time.Time) *place {
-	if !now.Before(r.silentAt()) || r.usual == 0 && len(r.queued) >= firstQueue {
+	if !now.Before(r.silentAt()) {
 		return nil
 	}
 	p := &place{given: make(chan struct{})}

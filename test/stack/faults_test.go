@@ -37,7 +37,7 @@ func TestGatewayFaults(t *testing.T) {
 	} {
 		g := stack.Gateways(t)
 		g.Script(stack.Answer{Fault: tc.fault})
-		c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 		if tc.want == "Client.Timeout" {
 			c.Timeout = 300 * time.Millisecond
 		}
@@ -56,6 +56,7 @@ func TestGatewayFaults(t *testing.T) {
 		if r.Status != tc.shown || (tc.fault == stack.ResetUnread) != (r.Body == nil) {
 			t.Errorf("fault %d: shown as %d with %d bytes of body, want %d", tc.fault, r.Status, len(r.Body), tc.shown)
 		}
+		c.Timeout = 30 * time.Second
 		if status, err := exchange(c, "http://"+g.Address()+"/"); status != 200 || err != nil {
 			t.Errorf("after fault %d: status %d and the error %v", tc.fault, status, err)
 		}
@@ -87,7 +88,7 @@ func TestGatewayTLS(t *testing.T) {
 		if g.Authority() != nil {
 			trusted.AddCert(g.Authority())
 		}
-		c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: trusted}}}
+		c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: trusted}}}
 		if how == stack.HangingTLS {
 			c.Timeout = 300 * time.Millisecond
 		}
