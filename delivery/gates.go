@@ -95,22 +95,26 @@ func (g *gates) enter(ctx context.Context, key Key) (*pass, result) {
 	if g.inFlight >= g.cfg.Concurrency {
 		return nil, result{unsent: reasonBusy}
 	}
-	at := g.join(key)
-	if refused := at.refuses(g.clock.Now()); refused.unsent != "" {
+	now := time.Now()
+	at := g.join(key, now)
+	if refused := at.refuses(g.clock); refused.unsent != "" {
 		g.part(at)
 		return nil, refused
 	}
-	if !at.room.take(time.Now()) && !g.wait(ctx, at) {
-		g.part(at)
-		return nil, result{unsent: reasonBusy}
+	if !at.room.take(now) {
+		if !g.wait(ctx, at) {
+			g.part(at)
+			return nil, result{unsent: reasonBusy}
+		}
+		now = time.Now()
 	}
 	tell, err := at.breaker.Allow()
 	if err != nil { // it has opened meanwhile, or there are probes enough
-		at.room.giveBack(time.Now())
+		at.room.giveBack(now)
 		g.part(at)
 		return nil, result{unsent: reasonDown}
 	}
-	return &pass{gates: g, gate: at, tell: tell, began: time.Now()}, result{}
+	return &pass{gates: g, gate: at, tell: tell, began: now}, result{}
 }
 
 // refuses says why nobody may send to the service now, whatever room there is; its unsent is "" if that is not so.
@@ -118,28 +122,30 @@ func (g *gates) refuses(key Key) result {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if at := g.byKey[key]; at != nil {
-		return at.refuses(g.clock.Now())
+		return at.refuses(g.clock)
 	}
 	return result{}
 }
 
-func (at *gate) refuses(now time.Time) result {
-	if wait := at.paused.Sub(now); wait > 0 {
-		return result{unsent: reasonPaused, wait: wait}
+func (at *gate) refuses(clock clock.Clock) result {
+	if !at.paused.IsZero() {
+		if wait := at.paused.Sub(clock.Now()); wait > 0 {
+			return result{unsent: reasonPaused, wait: wait}
+		}
 	}
-	if at.breaker.State() == gobreaker.StateOpen {
+	if at.opened && at.breaker.State() == gobreaker.StateOpen {
 		return result{unsent: reasonDown}
 	}
 	return result{}
 }
 
 // join finds or makes the gate and counts the caller in.
-func (g *gates) join(key Key) *gate {
+func (g *gates) join(key Key, now time.Time) *gate {
 	g.inFlight++
 	at := g.byKey[key]
 	if at == nil {
 		g.forget()
-		at = &gate{key: key, room: newRoom(g.cfg.ConcurrencyPerGateway, time.Now()), breaker: newBreaker(g.cfg.Breaker)}
+		at = &gate{key: key, room: newRoom(g.cfg.ConcurrencyPerGateway, now), breaker: newBreaker(g.cfg.Breaker)}
 		g.byKey[key] = at
 	}
 	if at.unused != nil {
@@ -212,10 +218,14 @@ func (p *pass) done(o pushers.Outcome, user string, cutOff bool) {
 		state = silent
 	}
 	g.mu.Lock()
-	p.tell(at.judge(state, user, g.cfg.Breaker.Failures))
+	told := at.judge(state, user, g.cfg.Breaker.Failures)
+	p.tell(told)
 	at.room.release(now, now.Sub(p.began), o.Status != 0)
-	paused := at.pause(g.clock.Now(), pauseOf(o, g.cfg.Breaker.Open))
-	changed, opened := at.change()
+	paused := at.pause(g.clock, pauseOf(o, g.cfg.Breaker.Open))
+	changed, opened := false, false
+	if told != nil || at.opened { // else it is closed, and was
+		changed, opened = at.change()
+	}
 	g.part(at)
 	g.mu.Unlock()
 	if paused || changed {
@@ -237,8 +247,12 @@ func (g *gates) report(key Key, o pushers.Outcome, paused, opened bool) {
 }
 
 // pause lets nobody pass for that long. It says whether that is news.
-func (at *gate) pause(now time.Time, wait time.Duration) bool {
-	news := wait > 0 && !at.paused.After(now)
+func (at *gate) pause(clock clock.Clock, wait time.Duration) (news bool) {
+	if wait <= 0 {
+		return false
+	}
+	now := clock.Now()
+	news = !at.paused.After(now)
 	if until := now.Add(wait); until.After(at.paused) {
 		at.paused = until
 	}

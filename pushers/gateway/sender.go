@@ -68,6 +68,8 @@ type Sender struct {
 	clock     clock.Clock
 	transport *http.Transport
 	exchanges http.RoundTripper // transport, and what Options.Wrap put around it
+	wrapped   bool              // it did
+	header    http.Header       // of each request
 }
 
 // New makes a Sender. Close it when nobody sends any more.
@@ -81,7 +83,8 @@ func New(cfg Config, opts Options) *Sender {
 	if opts.Clock == nil {
 		opts.Clock = clock.System{}
 	}
-	s := &Sender{cfg: cfg, clock: opts.Clock, transport: newTransport(cfg, opts)}
+	s := &Sender{cfg: cfg, clock: opts.Clock, transport: newTransport(cfg, opts), wrapped: opts.Wrap != nil}
+	s.header = http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {userAgent}}
 	s.exchanges = s.transport
 	if opts.Wrap != nil {
 		s.exchanges = opts.Wrap(s.transport)
@@ -99,7 +102,6 @@ func newTransport(cfg Config, opts Options) *http.Transport {
 		DialContext:            d.dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
 		TLSHandshakeTimeout:    connecting,
-		ResponseHeaderTimeout:  cfg.Timeout * 4 / 5,
 		Protocols:              &onlyHTTP1,
 		MaxIdleConnsPerHost:    cfg.Connections,
 		IdleConnTimeout:        idleTimeout,
@@ -119,23 +121,23 @@ func (s *Sender) Close() { s.transport.CloseIdleConnections() }
 // Send makes one attempt to tell the gateway of n's pusher, and says what came of it. A notification that is too large for the gateway is sent
 // once more without its content, within the same attempt.
 func (s *Sender) Send(ctx context.Context, n pushers.Notification) pushers.Outcome {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
-	return s.alone(ctx, n)
+	ctx, limit := s.limit(ctx)
+	defer limit.cancel()
+	return s.alone(ctx, limit, n)
 }
 
 // SendBundle is Send for notifications whose [Bundle] is the same: it tells all their devices in one request, and says what came of each. Their
 // pushkeys differ. A bundle that is too large for the gateway is taken apart and sent one by one, within the same attempt.
 func (s *Sender) SendBundle(ctx context.Context, ns []pushers.Notification) []pushers.Outcome {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
+	ctx, limit := s.limit(ctx)
+	defer limit.cancel()
 	if len(ns) == 1 {
-		return []pushers.Outcome{s.alone(ctx, ns[0])}
+		return []pushers.Outcome{s.alone(ctx, limit, ns[0])}
 	}
-	outcomes := s.send(ctx, ns)
+	outcomes := s.send(ctx, limit, ns)
 	if outcomes[0].Status == http.StatusRequestEntityTooLarge {
 		for i, n := range ns {
-			outcomes[i] = s.alone(ctx, n)
+			outcomes[i] = s.alone(ctx, limit, n)
 		}
 	}
 	return outcomes
@@ -150,17 +152,17 @@ func (s *Sender) Bundle(n *pushers.Notification) string {
 	return string(n.Device.Pusher.Format) + " " + n.Device.Pusher.URL + " " + string(shared)
 }
 
-func (s *Sender) alone(ctx context.Context, n pushers.Notification) pushers.Outcome {
-	o := s.send(ctx, []pushers.Notification{n})[0]
+func (s *Sender) alone(ctx context.Context, limit limit, n pushers.Notification) pushers.Outcome {
+	o := s.send(ctx, limit, []pushers.Notification{n})[0]
 	if o.Status == http.StatusRequestEntityTooLarge && n.Content != nil && n.Device.Pusher.Format != pushers.FormatEventIDOnly {
 		n.Content = nil
-		o = s.send(ctx, []pushers.Notification{n})[0]
+		o = s.send(ctx, limit, []pushers.Notification{n})[0]
 	}
 	return o
 }
 
 // send makes one request for all of ns, and says what came of each.
-func (s *Sender) send(ctx context.Context, ns []pushers.Notification) []pushers.Outcome {
+func (s *Sender) send(ctx context.Context, limit limit, ns []pushers.Notification) []pushers.Outcome {
 	pushkeys := make([]string, len(ns))
 	devices := make([]*pushers.Device, len(ns))
 	for i := range ns {
@@ -174,18 +176,38 @@ func (s *Sender) send(ctx context.Context, ns []pushers.Notification) []pushers.
 	if err != nil {
 		return same(pushers.Outcome{Verdict: pushers.Drop, Reason: reasonBadNotification, Cause: err}, len(ns))
 	}
-	return classify(s.exchange(ctx, to, body), pushkeys, s.clock.Now())
+	a := s.exchange(ctx, limit, to, body)
+	if a.status < 300 {
+		return classify(a, pushkeys, time.Time{})
+	}
+	return classify(a, pushkeys, s.clock.Now())
+}
+
+// limit is how long an attempt may take: until then as a whole, and each of its requests so long till the header of the reply is there.
+type limit struct {
+	end    time.Time
+	header time.Duration
+	cancel context.CancelFunc
+}
+
+// limit begins an attempt.
+func (s *Sender) limit(ctx context.Context) (context.Context, limit) {
+	ctx, cancel := context.WithCancel(ctx)
+	return ctx, limit{end: time.Now().Add(s.cfg.Timeout), header: s.cfg.Timeout * 4 / 5, cancel: cancel}
 }
 
 // exchange makes one request and reads the reply to its end, so that the connection can be used again.
-func (s *Sender) exchange(ctx context.Context, to *url.URL, body []byte) attempt {
+func (s *Sender) exchange(ctx context.Context, limit limit, to *url.URL, body []byte) attempt {
 	var progress progress
-	resp, err := s.exchanges.RoundTrip(newRequest(progress.trace(ctx), to, body))
+	timer := time.AfterFunc(min(limit.header, time.Until(limit.end)), limit.cancel)
+	defer timer.Stop()
+	resp, err := s.exchanges.RoundTrip(s.request(progress.trace(ctx), to, body))
 	a := attempt{err: err, sent: progress.sent.Load(), reused: progress.reused.Load(), began: progress.began.Load(), shaking: progress.shaking.Load()}
 	if err != nil {
 		return a
 	}
 	defer resp.Body.Close()
+	timer.Reset(time.Until(limit.end))
 	a.status, a.header = resp.StatusCode, resp.Header
 	a.body, a.bodyErr = io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
 	if len(a.body) > maxReply {
@@ -194,17 +216,17 @@ func (s *Sender) exchange(ctx context.Context, to *url.URL, body []byte) attempt
 	return a
 }
 
-func newRequest(ctx context.Context, to *url.URL, body []byte) *http.Request {
+func (s *Sender) request(ctx context.Context, to *url.URL, body []byte) *http.Request {
+	header := s.header
+	if s.wrapped {
+		header = header.Clone() // others may add to it
+	}
 	newBody := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	reader, _ := newBody()
 	return (&http.Request{
-		Method: http.MethodPost,
-		URL:    to,
-		Header: http.Header{
-			"Content-Type": {"application/json"},
-			"Accept":       {"application/json"},
-			"User-Agent":   {userAgent},
-		},
+		Method:        http.MethodPost,
+		URL:           to,
+		Header:        header,
 		Body:          reader,
 		GetBody:       newBody, // for a connection that turns out to be closed before the first byte is written
 		ContentLength: int64(len(body)),
