@@ -190,7 +190,7 @@ func (t *told) settled(base *told, n *pushers.Notification, step pushers.Step, v
 		return t.heard(n, version)
 	case step.Action == pushers.Remove:
 		return nil
-	case step.Doubt:
+	case step.Verdict == pushers.Uncertain:
 		return t
 	}
 	return base

@@ -241,7 +241,7 @@ func redact(room string, position int64) pipeline.Notice {
 
 var (
 	failed    = pushers.Step{Action: pushers.Again}
-	uncertain = pushers.Step{Action: pushers.Again, Doubt: true}
+	uncertain = pushers.Step{Action: pushers.Again, Verdict: pushers.Uncertain}
 	busy      = pushers.Step{Action: pushers.Again, Unsent: true}
 )
 
@@ -704,7 +704,7 @@ func (p *shownPhone) Deliver(_ context.Context, what pushers.Delivery) pushers.S
 		}
 		p.shows = &n.Counts.Unread
 	}
-	p.unsure = p.crash || step.Doubt || p.unsure && step.Action != pushers.Settle
+	p.unsure = p.crash || step.Verdict == pushers.Uncertain || p.unsure && step.Action != pushers.Settle
 	return step
 }
 

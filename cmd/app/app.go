@@ -363,6 +363,7 @@ func (w *Worker) Ready() error {
 func (w *Worker) gatewaySender() *gateway.Sender {
 	d := w.cfg.Delivery
 	return gateway.New(gateway.Config{
-		Path: d.GatewayPath, AllowHTTP: d.AllowHTTP || w.opts.PushDial != nil, AllowNetworks: d.AllowCIDRs, Timeout: d.Timeout, Connections: d.ConcurrencyPerGateway,
+		Path: d.GatewayPath, AllowHTTP: d.AllowHTTP || w.opts.PushDial != nil, AllowNetworks: d.AllowCIDRs, AllowHosts: d.AllowHosts, Timeout: d.Timeout, Connections: d.ConcurrencyPerGateway,
+		Proxy: gateway.Proxy{URL: d.Proxy.Address(), Username: d.Proxy.Username, Password: d.Proxy.Password},
 	}, gateway.Options{Dial: w.opts.PushDial, Clock: w.clock})
 }
