@@ -160,7 +160,7 @@ func TestFailoverLosesNothing(t *testing.T) {
 		t.Errorf("after it, pushed %d and %d times; want once to each of bob and dora, and once to bob", times["$after"], times["$after-new"])
 	}
 	for id, n := range times {
-		if most := 2; n > most {
+		if most := 2; n > most && id != "" { // badges are told alone as often as they change
 			t.Errorf("%s was pushed %d times", id, n)
 		}
 	}

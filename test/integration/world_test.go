@@ -284,8 +284,10 @@ func (w *world) all(ids []string, within time.Duration) (doubled int) {
 			w.Fatalf("%d of %d notifications did not arrive within %v: %v", len(lost), len(ids), within, lost[:min(len(lost), 10)])
 		}
 	}
-	for _, n := range times {
-		doubled += n - 1
+	for id, n := range times {
+		if id != "" { // badges are told alone as often as they change
+			doubled += n - 1
+		}
 	}
 	return doubled
 }
