@@ -66,6 +66,9 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 	if err != nil {
 		return nil, err
 	}
+	if err := s.doubtBadges(ctx, notices, records, accounts); err != nil {
+		return nil, err
+	}
 	c := s.changes(notices, accounts)
 	badges, err := s.changedBadges(ctx, notices, records, accounts, c) // before anything is counted: see there
 	if err != nil {
