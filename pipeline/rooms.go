@@ -125,6 +125,11 @@ func (s *Rooms) tooLarge(ctx context.Context, roomID string, tasks []stream.Task
 		e.NotState = true
 		err = s.do(ctx, roomID, []stream.Task{{Lane: roomID, Record: rec, Work: &e}})
 	}
+	if errors.Is(err, stream.ErrTooLarge) { // then it is receipts: it is done as if all of it had been written before
+		again := *rec
+		again.Again = true
+		err = s.do(ctx, roomID, []stream.Task{{Lane: roomID, Record: &again, Work: &e}})
+	}
 	return err
 }
 
@@ -142,6 +147,7 @@ func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) (err
 	// What is read again may have been lost though later records were kept: batch.handle looks at each.
 	tasks = slices.DeleteFunc(slices.Clone(tasks), func(t stream.Task) bool { return !t.Record.Again && room.done.covers(t.Record) })
 	if len(tasks) == 0 {
+		s.unsaved.forget(roomID)
 		return nil
 	}
 	b := &batch{stage: s, room: room, set: map[string]string{}}

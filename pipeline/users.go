@@ -172,7 +172,9 @@ func (s *Users) strays(n *Notice, rec *stream.Record) []stream.Message {
 	if len(away) == 0 {
 		return nil
 	}
-	return spread(*n, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
+	on := *n
+	on.Silent = n.Silent || rec.Again // there it is a record like any other: nobody must be told again
+	return spread(on, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
 }
 
 // accounts are those of all users: whether they are told of anything, and what is kept of their counts, depends on their pushers.
