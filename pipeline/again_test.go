@@ -4,6 +4,7 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -89,4 +90,26 @@ func TestReceiptsThatFitNowhere(t *testing.T) {
 		t.Errorf("buried %+v", w.buried)
 	}
 	w.want(w.each(receipt("$m3", "@bob:hs", "$"+strings.Repeat("x", 1000)), eventMessage("$m3", "@x:other"), eventMessage("$m4", "@x:other")), "notify bob carol $m4")
+}
+
+// What a newer version has counted in one room stops an older one from telling a number without it.
+func TestNewerCountsAreNotLeftOut(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.pusher("phone", "")
+	d.handle(message(garden, "$1", 1))
+	d.got("phone", "$1 1")
+	newer := pipeline.CountChange{UserID: bob, RoomID: arbour, Apply: func([]byte) []byte { return []byte("\xfeof another form") }}
+	if err := d.store.ChangeCounts(t.Context(), []pipeline.CountChange{newer}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.users.Take(t.Context(), []*stream.Record{d.record(read(garden, 1))}); !errors.Is(err, stream.ErrStop) {
+		t.Errorf("a badge: got %v", err)
+	}
+	for _, task := range d.take(d.record(message(garden, "$2", 2))) {
+		if err := d.users.Do(t.Context(), task.Lane, []stream.Task{task}); !errors.Is(err, stream.ErrStop) {
+			t.Errorf("a push: got %v", err)
+		}
+	}
+	d.got("phone")
 }

@@ -95,7 +95,10 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 	if err != nil {
 		return err
 	}
-	rooms := s.decodeRooms(a.UserID, saved[0].Rooms)
+	rooms, err := s.decodeRooms(a.UserID, saved[0].Rooms)
+	if err != nil {
+		return err
+	}
 	now := Sum(rooms).Badge(s.Badges.Count(p.AppID))
 	e.told, e.numbered = s.readTold(a, p, saved[0].Told), false
 	here := rooms[e.notice.RoomID]
