@@ -69,7 +69,10 @@ func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []
 	found := changedBadges{}
 	var first []ToldChange
 	for i, id := range ids {
-		rooms := s.decodeRooms(id, saved[i].Rooms)
+		rooms, err := s.decodeRooms(id, saved[i].Rooms)
+		if err != nil {
+			return nil, err
+		}
 		before := Sum(rooms)
 		for _, change := range changes[id] {
 			saved[i].Rooms[change.RoomID] = change.Apply(saved[i].Rooms[change.RoomID])

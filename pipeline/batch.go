@@ -43,10 +43,11 @@ type batch struct {
 }
 
 // handle is the way of one record. A record that is read again was done before, but what it changed in Redis may be lost: what is not there is done once more, and nothing is written to
-// Kafka, where all that followed from it is durable.
+// Kafka, where all that followed from it is durable. If the room has come to its partition, or left it, since then, offsets can't tell what is there, but the index can.
 func (b *batch) handle(ctx context.Context, rec *stream.Record, e *Event) error {
 	covered := b.room.done.covers(rec)
-	if _, known := b.known[e.ID]; covered && !e.IsEDU && (known || e.ID == "") {
+	moved := rec.Again && b.room.done.known && !b.room.done.sameNumbering(rec)
+	if _, known := b.known[e.ID]; (covered || moved) && !e.IsEDU && (known || e.ID == "") {
 		return nil
 	}
 	b.watch(rec)
@@ -60,7 +61,7 @@ func (b *batch) handle(ctx context.Context, rec *stream.Record, e *Event) error 
 	if rec.Again {
 		b.out, b.unresolved = b.out[:written], unresolved
 	}
-	if !covered {
+	if !covered && !(moved && e.IsEDU) {
 		b.room.done.advance(rec, b.partitions(rec), b.stage.Clock.Now().UnixMilli())
 	}
 	return nil

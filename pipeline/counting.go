@@ -127,20 +127,27 @@ func (s *Users) count(ctx context.Context, c *counting) error {
 		}
 	}
 	if c.newer != nil {
-		return fmt.Errorf("%w: upgrade this worker: %w", c.newer, stream.ErrStop)
+		return stopped(c.newer)
 	}
 	return nil
 }
 
-// decodeRooms is what a user has unread in each room. One that can't be read does not count.
-func (s *Users) decodeRooms(userID string, saved map[string][]byte) map[string]Unread {
+// stopped is the error of a stage that has met what a newer tocsin saved.
+func stopped(newer error) error {
+	return fmt.Errorf("%w: upgrade this worker: %w", newer, stream.ErrStop)
+}
+
+// decodeRooms is what a user has unread in each room. One that can't be read does not count; one that a newer tocsin can read stops the stage: without it every number would be wrong.
+func (s *Users) decodeRooms(userID string, saved map[string][]byte) (map[string]Unread, error) {
 	rooms := make(map[string]Unread, len(saved))
 	for room, b := range saved {
 		u, err := DecodeUnread(b)
-		if err != nil {
+		if errors.Is(err, errUnreadNewer) {
+			return nil, stopped(err)
+		} else if err != nil {
 			s.Log.Error("saved counts can't be read: the room does not count", "user_id", userID, "room_id", room, "error", err)
 		}
 		rooms[room] = u
 	}
-	return rooms
+	return rooms, nil
 }

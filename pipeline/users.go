@@ -83,6 +83,9 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 	if err != nil {
 		return nil, err
 	}
+	if err := s.doubtBadges(ctx, notices, records, accounts); err != nil {
+		return nil, err
+	}
 	c := s.changes(notices, accounts)
 	badges, err := s.changedBadges(ctx, notices, records, accounts, c) // before anything is counted: see there
 	if err != nil {
@@ -186,7 +189,9 @@ func (s *Users) strays(n *Notice, rec *stream.Record) []stream.Message {
 	if len(away) == 0 {
 		return nil
 	}
-	return spread(*n, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
+	on := *n
+	on.Silent = n.Silent || rec.Again // there it is a record like any other: nobody must be told again
+	return spread(on, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
 }
 
 // accounts are those of all users: whether they are told of anything, and what is kept of their counts, depends on their pushers.
