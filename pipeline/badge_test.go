@@ -86,7 +86,7 @@ func TestBadgeSettings(t *testing.T) {
 	}{
 		{DefaultBadge(), nil},
 		{BadgeConfig{Count: "all"}, []string{`count: "all"`}},
-		{BadgeConfig{Count: BadgeRooms, CountByApp: map[string]string{"a*": "some", "": BadgeRooms}, NoPushApps: []string{"b", "[", ""}}, []string{`count_by_app: "some"`, `count_by_app: ""`, `no_push_apps[1]: "["`, `no_push_apps[2]: ""`}},
+		{BadgeConfig{Count: BadgeRooms, CountByApp: map[string]string{"a*": "some", "": BadgeRooms}, NoPushApps: []string{"b", "[", ""}}, []string{`count_by_app: "some"`, `count_by_app: a pattern of app ids has`, `no_push_apps[1]: "["`, `no_push_apps[2]: a pattern of app ids has`}},
 	} {
 		err := tc.cfg.Validate()
 		if (err == nil) != (tc.want == nil) {
@@ -105,11 +105,16 @@ func TestCountsSettings(t *testing.T) {
 	if err := DefaultCounts().Validate(); err != nil {
 		t.Error(err)
 	}
-	err := CountsConfig{Users: "some", MaxUnread: 0, IdleMaxUnread: 5, IdleAfter: time.Hour}.Validate()
-	for _, want := range []string{`users: "some"`, "max_unread: 0", "idle_max_unread: 5", "idle_after: 1h0m0s"} {
+	err := CountsConfig{Users: "some", MaxUnread: 4, IdleMaxUnread: 5, IdleAfter: time.Hour}.Validate()
+	for _, want := range []string{`users: "some"`, "idle_max_unread: 5", "idle_after: 1h0m0s"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not tell of %s", err, want)
 		}
+	}
+	none := DefaultCounts()
+	none.MaxUnread = 0
+	if err := none.Validate(); err == nil || !strings.HasPrefix(err.Error(), "max_unread: 0") || strings.Contains(err.Error(), "idle") {
+		t.Errorf("%v: that max_unread is wrong is the one fault", err)
 	}
 }
 
