@@ -111,9 +111,9 @@ type toldCount struct {
 	doubt bool // another number was sent, and may have arrived
 }
 
-// toldName is the name of a pusher among its user's.
-func toldName(p *pushers.Pusher) string {
-	sum := sha256.Sum256([]byte(p.ID()))
+// toldName is the name of a pusher among its user's, in few bytes.
+func toldName(appID string, key pushers.Pushkey) string {
+	sum := sha256.Sum256([]byte(AccountKey(appID, key.Reveal())))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 

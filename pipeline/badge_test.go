@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,8 +198,20 @@ func TestToldDiffers(t *testing.T) {
 	if got := never.waiting(3, version).encode(); got != "1.2.3 0? 0 3" {
 		t.Errorf("what waits for one that was told nothing: %s", got)
 	}
-	if toldName(&pushers.Pusher{AppID: "a", Pushkey: pushers.NewPushkey("b")}) == toldName(&pushers.Pusher{AppID: "a", Pushkey: pushers.NewPushkey("c")}) {
+	if toldName("a", pushers.NewPushkey("b")) == toldName("a", pushers.NewPushkey("c")) {
 		t.Error("two pushers have one name")
+	}
+}
+
+// What pushers were told that are gone is removed in passing; what the guard has noted of them is not.
+func TestToldOfPushersThatAreGone(t *testing.T) {
+	t.Parallel()
+	a := &Account{UserID: "@bob:x", Pushers: []RegisteredPusher{{Pusher: pushers.Pusher{AppID: "app", Pushkey: pushers.NewPushkey("here")}}}}
+	here, gone := toldName("app", pushers.NewPushkey("here")), toldName("app", pushers.NewPushkey("gone"))
+	saved := map[string]string{here: "1.0.0 2 0 0", gone: "1.0.0 3 0 0", HeldField("app", pushers.NewPushkey("gone")): "TRIP 1 0 0", HeldField("app", pushers.NewPushkey("here")): "TRIP 1 0 0"}
+	r := (&Users{Badges: NewBadges(DefaultBadge())}).readTold(a, &a.Pushers[0], saved)
+	if want := []ToldChange{{UserID: "@bob:x", Pusher: gone, From: "1.0.0 3 0 0"}}; !slices.Equal(r.stale, want) || r.saved != saved[here] {
+		t.Errorf("%v are removed, want %v; %q was told", r.stale, want, r.saved)
 	}
 }
 
