@@ -80,7 +80,7 @@ func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []
 		}
 		after := Sum(rooms)
 		for p, notice := range concerned[id] {
-			name, count := toldName(&p.Pusher), s.Badges.Count(p.AppID)
+			name, count := toldName(p.AppID, p.Pushkey), s.Badges.Count(p.AppID)
 			t := decodeTold(saved[i].Told[name], p.Version)
 			if was := before.Badge(count); t == nil && was != after.Badge(count) {
 				t = &told{version: p.Version, unread: toldCount{n: was.Unread}, calls: toldCount{n: was.MissedCalls}}

@@ -37,7 +37,7 @@ func (s *Users) doubtBadges(ctx context.Context, notices []*Notice, records []*s
 	var changes []ToldChange
 	for i, id := range ids {
 		for _, p := range s.alone(accounts[id]) {
-			name := toldName(&p.Pusher)
+			name := toldName(p.AppID, p.Pushkey)
 			t := decodeTold(saved[i].Told[name], p.Version)
 			if t == nil {
 				continue // whatever changes the badge next is told

@@ -113,7 +113,7 @@ func day(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }
 
 // most is how much is kept of a room: little, where nobody looks and no device is told.
 func (s *Users) most(u *Unread, a *Account) int {
-	if len(a.Pushers) == 0 && u.LastSeen() != 0 && day(s.Clock.Now())-u.LastSeen() > day(time.Unix(0, 0).Add(s.Counting.IdleAfter)) {
+	if len(a.Pushers) == 0 && u.LastSeen() != 0 && day(s.Clock.Now())-u.LastSeen() > int64(s.Counting.IdleAfter/(24*time.Hour)) {
 		return s.Counting.IdleMaxUnread
 	}
 	return s.Counting.MaxUnread

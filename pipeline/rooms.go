@@ -223,7 +223,9 @@ func (s *Rooms) save(ctx context.Context, b *batch) error {
 	}
 	r.rev = rev
 	s.Metrics.ReceiptsUnresolved.Add(ctx, b.unresolved)
-	s.Metrics.Misplaced.Add(ctx, b.misplaced)
+	if b.misplaced > 0 {
+		s.Metrics.misplaced(ctx, s.Topics.Events, b.misplaced)
+	}
 	s.keep(r)
 	return nil
 }

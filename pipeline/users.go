@@ -69,7 +69,7 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 		return nil, err
 	}
 	var out []stream.Message
-	moved := 0
+	moved := int64(0)
 	for i, n := range notices {
 		if strays := s.strays(n, records[i]); len(strays) > 0 {
 			out, moved = append(out, strays...), moved+1
