@@ -222,7 +222,7 @@ func (b *batch) membership(rec *stream.Record, e *Event, position int64) {
 		kind = KindInvite
 	case Join:
 		kind = KindJoin
-	case Leave, Ban:
+	case Leave, Ban, Knock: // who knocks is not in the room
 		kind = KindLeave
 	default:
 		return
