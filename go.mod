@@ -15,6 +15,7 @@ require (
 	github.com/google/go-cmp v0.7.0 // comparison in tests
 	github.com/maypok86/otter/v2 v2.4.0 // caches with bounds
 	github.com/redis/go-redis/v9 v9.23.0 // Redis
+	github.com/sony/gobreaker/v2 v2.4.0 // breakers of push services
 	github.com/segmentio/kafka-go v0.4.51 // Kafka
 	github.com/twmb/franz-go v1.22.2 // what kfake is built on; a second client in tests
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // the embedded Kafka, for tests and tocsin-dev

@@ -6,8 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
+
+	"github.com/gobwas/glob"
+
+	"tocsin/credential"
 )
 
 // Config is section `delivery`.
@@ -18,10 +23,38 @@ type Config struct {
 	GatewayPath           string         `yaml:"gateway_path" doc:"path that the URL of a push gateway must have; * allows any"`
 	AllowHTTP             bool           `yaml:"allow_http" doc:"push to http:// URLs, too: for closed networks and tests only, because everything is readable on the way"`
 	AllowCIDRs            []netip.Prefix `yaml:"allow_cidrs" doc:"networks with push gateways of your own, such as 10.1.0.0/16; other private and special addresses are never connected to, because users choose the URLs"`
+	AllowHosts            []string       `yaml:"allow_hosts" doc:"push gateways of your own by name, wherever they are, such as push.internal or *.push.internal: * stands for one label or a part of it, ** for any number"`
+	Proxy                 Proxy          `yaml:"proxy"`
 	Concurrency           int            `yaml:"concurrency" doc:"requests under way at once, in this process"`
-	ConcurrencyPerGateway int            `yaml:"concurrency_per_gateway" doc:"of these, to the same gateway: a slow gateway holds up so many workers at most, so keep it well below pipeline.user_workers"`
+	ConcurrencyPerGateway int            `yaml:"concurrency_per_gateway" doc:"of these, to the same gateway: a slow gateway holds up so many workers at most, so keep it well below pipeline.user_workers. A gateway has so much room only while it answers and needs it"`
+	Breaker               Breaker        `yaml:"breaker"`
+	Bundle                int            `yaml:"bundle" doc:"devices in one request at most, for devices of one gateway that are told the same; a notification waits up to 3ms for company then. 1 sends each alone"`
 	LedgerTTL             time.Duration  `yaml:"ledger_ttl" doc:"how long it is remembered that a notification was delivered, so that neither a crash nor a replay of a dead letter sends it again; longer than the longest expiry"`
 	Guard                 GuardConfig    `yaml:"guard"`
+}
+
+// Proxy is the way out to all push gateways.
+type Proxy struct {
+	URL      string            `yaml:"url" doc:"HTTP proxy that all push gateways are reached through, by CONNECT, such as http://proxy.internal:3128; empty: none, whatever the environment says. Names are resolved and addresses checked here all the same"`
+	Username string            `yaml:"username" doc:"name for the proxy; empty: none"`
+	Password credential.Secret `yaml:"password" doc:"password for the proxy"`
+}
+
+// Address is the URL, nil if there is no proxy.
+func (p Proxy) Address() *url.URL {
+	u, err := url.Parse(p.URL)
+	if p.URL == "" || err != nil {
+		return nil
+	}
+	return u
+}
+
+// Breaker is when a push service is left alone, each by itself.
+type Breaker struct {
+	Failures   int           `yaml:"failures" doc:"failures without a success between them after which nothing is sent to a push service for a while; what it answers counts once for each user"`
+	Open       time.Duration `yaml:"open" doc:"how long that while is, until probes are sent"`
+	Probes     int           `yaml:"probes" doc:"probes that must succeed before everything is sent again"`
+	Remembered int           `yaml:"remembered" doc:"push services that are remembered at once, those that were used last; users make up hosts, so it bounds the memory that they take"`
 }
 
 // Expiry is how long a notification is worth delivering, by the class of its event. It counts from the Kafka time of the event's record.
@@ -41,6 +74,8 @@ func Defaults() Config {
 		ConcurrencyPerGateway: 128,
 		LedgerTTL:             26 * time.Hour,
 		Guard:                 GuardConfig{Rejections: 10, Percent: 10, Window: 10 * time.Minute},
+		Breaker:               Breaker{Failures: 5, Open: 10 * time.Second, Probes: 1, Remembered: 10_000},
+		Bundle:                1,
 	}
 }
 
@@ -62,6 +97,7 @@ func (c Config) Validate() error {
 		{"expiry.call", c.Expiry.Call, time.Second, 24 * time.Hour},
 		{"expiry.message", c.Expiry.Message, time.Second, maxExpiry},
 		{"timeout", c.Timeout, 100 * time.Millisecond, time.Minute},
+		{"breaker.open", c.Breaker.Open, 100 * time.Millisecond, time.Hour},
 	} {
 		report(d.value >= d.min && d.value <= d.max, "%s: %v is not between %v and %v", d.key, d.value, d.min, d.max)
 	}
@@ -69,13 +105,53 @@ func (c Config) Validate() error {
 	for _, network := range c.AllowCIDRs {
 		report(network.IsValid() && !network.Addr().Is4In6(), "allow_cidrs: %q is not a network such as 10.1.0.0/16 or fd00::/8", network)
 	}
+	for _, host := range c.AllowHosts {
+		_, err := glob.Compile(host, '.')
+		report(err == nil && host != "" && !strings.ContainsAny(host, "/:@ "), "allow_hosts: %q is not the name of a host such as push.internal or *.push.internal (networks go to allow_cidrs)", host)
+	}
+	if err := c.Proxy.validate(); err != nil {
+		errs = append(errs, err)
+	}
 	report(c.Concurrency >= 1 && c.Concurrency <= 100_000, "concurrency: %d is not between 1 and 100000", c.Concurrency)
 	report(c.ConcurrencyPerGateway >= 1 && c.ConcurrencyPerGateway <= c.Concurrency,
 		"concurrency_per_gateway: %d is not between 1 and concurrency (%d)", c.ConcurrencyPerGateway, c.Concurrency)
 	longest := min(max(c.Expiry.Call, c.Expiry.Message), maxExpiry)
 	report(c.LedgerTTL > longest && c.LedgerTTL <= 30*24*time.Hour, "ledger_ttl: %v is not longer than the longest expiry (%v), or longer than %v", c.LedgerTTL, longest, 30*24*time.Hour)
 	c.Guard.validate(report)
+	for _, n := range []struct {
+		key             string
+		value, min, max int
+	}{
+		{"breaker.failures", c.Breaker.Failures, 1, 1000},
+		{"breaker.probes", c.Breaker.Probes, 1, 100},
+		{"breaker.remembered", c.Breaker.Remembered, 1, 1_000_000},
+		{"bundle", c.Bundle, 1, 1000},
+	} {
+		report(n.value >= n.min && n.value <= n.max, "%s: %d is not between %d and %d", n.key, n.value, n.min, n.max)
+	}
 	return errors.Join(errs...)
+}
+
+// validate says nothing of what the URL holds: it may have a password in the wrong place.
+func (p Proxy) validate() error {
+	if p.URL == "" {
+		if p.Username != "" || !p.Password.IsZero() {
+			return errors.New("proxy.url: is missing, but a username or password is set")
+		}
+		return nil
+	}
+	u := p.Address()
+	switch {
+	case u == nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+		return errors.New("proxy.url: it is not a URL such as http://proxy.internal:3128")
+	case u.User != nil:
+		return errors.New("proxy.url: it must not have a user or password: set proxy.username and proxy.password")
+	case p.Username == "" && !p.Password.IsZero():
+		return errors.New("proxy.username: is missing, but a password is set")
+	case strings.Contains(p.Username, ":"):
+		return errors.New("proxy.username: must not have a colon")
+	}
+	return nil
 }
 
 // PushFrom says from when on events are pushed: "now", "beginning" or a time as RFC 3339 writes it. The zero value is the beginning.

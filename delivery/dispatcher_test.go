@@ -7,10 +7,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,12 +43,12 @@ func TestDeliver(t *testing.T) {
 		want    pushers.Step
 		sends   int
 	}{
-		{"delivered", pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted"}, 0, 0, time.Hour, pushers.Step{Action: pushers.Settle, Detail: "accepted"}, 1},
-		{"fails", pushers.Outcome{Verdict: pushers.Retry, Reason: "http_503"}, 0, 0, time.Hour, pushers.Step{Action: pushers.Again, Detail: "http_503"}, 1},
-		{"fails again", pushers.Outcome{Verdict: pushers.Retry, Reason: "http_503"}, 0, 1, time.Hour, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "http_503"}, 1},
-		{"rejected", pushers.Outcome{Verdict: pushers.Gone, Reason: "rejected"}, 0, 0, time.Hour, pushers.Step{Action: pushers.Remove, Reason: "rejected", Detail: "rejected"}, 1},
-		{"time left counts after the request", pushers.Outcome{Verdict: pushers.Retry, Reason: "dns"}, 6 * time.Second, 0, 10 * time.Second, pushers.Step{Action: pushers.Bury, Reason: "expired", Detail: "dns"}, 1},
-		{"delivered while it expired", pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted"}, 6 * time.Second, 0, 5 * time.Second, pushers.Step{Action: pushers.Settle, Detail: "accepted"}, 1},
+		{"delivered", pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted"}, 0, 0, time.Hour, pushers.Step{Action: pushers.Settle, Detail: "accepted", Verdict: pushers.Delivered}, 1},
+		{"fails", pushers.Outcome{Verdict: pushers.Retry, Reason: "http_503"}, 0, 0, time.Hour, pushers.Step{Action: pushers.Again, Detail: "http_503", Verdict: pushers.Retry}, 1},
+		{"fails again", pushers.Outcome{Verdict: pushers.Retry, Reason: "http_503"}, 0, 1, time.Hour, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "http_503", Verdict: pushers.Retry}, 1},
+		{"rejected", pushers.Outcome{Verdict: pushers.Gone, Reason: "rejected"}, 0, 0, time.Hour, pushers.Step{Action: pushers.Remove, Reason: "rejected", Detail: "rejected", Verdict: pushers.Gone}, 1},
+		{"time left counts after the request", pushers.Outcome{Verdict: pushers.Retry, Reason: "dns"}, 6 * time.Second, 0, 10 * time.Second, pushers.Step{Action: pushers.Bury, Reason: "expired", Detail: "dns", Verdict: pushers.Retry}, 1},
+		{"delivered while it expired", pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted"}, 6 * time.Second, 0, 5 * time.Second, pushers.Step{Action: pushers.Settle, Detail: "accepted", Verdict: pushers.Delivered}, 1},
 		{"expired before its first try", pushers.Outcome{}, 0, 0, 0, pushers.Step{Action: pushers.Forget, Reason: "expired"}, 0},
 		{"expired long ago", pushers.Outcome{}, 0, 0, -time.Hour, pushers.Step{Action: pushers.Forget, Reason: "expired"}, 0},
 		{"expired before its third try", pushers.Outcome{}, 0, 2, 0, pushers.Step{Action: pushers.Bury, Reason: "expired"}, 0},
@@ -62,7 +60,7 @@ func TestDeliver(t *testing.T) {
 				sends++
 				now.Advance(start.Add(tc.takes))
 				return tc.outcome
-			}), now)
+			}), now, delivery.Options{})
 			got := d.Deliver(t.Context(), pushers.Delivery{Notification: to("https://push.example/"), Attempt: tc.attempt, Expires: start.Add(tc.expires)})
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
@@ -74,54 +72,6 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
-// TestDeliverPastASickGateway has one gateway of ten that hangs: it holds up as many workers as it may, and no notification to the others.
-func TestDeliverPastASickGateway(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		cfg := delivery.Defaults()
-		cfg.ConcurrencyPerGateway = 4
-		var hanging, most atomic.Int32
-		d := delivery.New(cfg, sendFunc(func(_ context.Context, n pushers.Notification) pushers.Outcome {
-			if !strings.HasPrefix(strings.ToLower(n.Device.Pusher.URL), "https://sick") {
-				time.Sleep(20 * time.Millisecond)
-				return pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted"}
-			}
-			most.Store(max(most.Load(), hanging.Add(1)))
-			defer hanging.Add(-1)
-			time.Sleep(10 * time.Second)
-			return pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout"}
-		}), clock.System{})
-		deliver := func(host string) pushers.Step {
-			return d.Deliver(t.Context(), pushers.Delivery{Notification: to("https://" + host + "/_matrix/push/v1/notify"), Expires: time.Now().Add(time.Hour)})
-		}
-		var workers sync.WaitGroup
-		for range 4 {
-			workers.Go(func() { deliver("sick.example") })
-		}
-		time.Sleep(2 * time.Second)
-		start := time.Now()
-		for range 100 {
-			// Any case of its name is the same gateway.
-			if got, want := deliver("SICK.example"), (pushers.Step{Action: pushers.Again, Detail: "gateway_busy", Unsent: true}); got != want {
-				t.Fatalf("got %v, want %v", got, want)
-			}
-		}
-		if took := time.Since(start); took != 0 {
-			t.Errorf("a worker spent %v at a gateway that has no room", took)
-		}
-		for i := range 9 {
-			start := time.Now()
-			if got := deliver(string(rune('a'+i)) + ".example"); got.Action != pushers.Settle || time.Since(start) != 20*time.Millisecond {
-				t.Errorf("got %v after %v", got, time.Since(start))
-			}
-		}
-		workers.Wait()
-		if most.Load() != 4 {
-			t.Errorf("%d requests at once to the sick gateway, want 4", most.Load())
-		}
-	})
-}
-
 // newReal is a Dispatcher with a real client, and the URL of a gateway that takes everything.
 func newReal(t testing.TB, cfg delivery.Config, answer http.HandlerFunc) (*delivery.Dispatcher, string) {
 	server := httptest.NewServer(answer)
@@ -130,7 +80,7 @@ func newReal(t testing.TB, cfg delivery.Config, answer http.HandlerFunc) (*deliv
 		Path: cfg.GatewayPath, AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: cfg.Timeout, Connections: cfg.ConcurrencyPerGateway,
 	}, gateway.Options{})
 	t.Cleanup(sender.Close)
-	return delivery.New(cfg, sender, clock.System{}), server.URL + "/_matrix/push/v1/notify"
+	return delivery.New(cfg, sender, clock.System{}, delivery.Options{Bundler: sender}), server.URL + "/_matrix/push/v1/notify"
 }
 
 func TestDeliverForReal(t *testing.T) {
@@ -147,14 +97,15 @@ func TestDeliverForReal(t *testing.T) {
 		url    string
 		want   pushers.Step
 	}{
-		{200, url, pushers.Step{Action: pushers.Remove, Reason: "rejected", Detail: "rejected"}},
-		{429, url, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "http_429"}},
-		{400, url, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "http_400"}},
-		{404, url, pushers.Step{Action: pushers.Again, Tier: 3, Detail: "http_404"}},
-		{413, url, pushers.Step{Action: pushers.Bury, Reason: "refused", Detail: "http_413"}},
-		{200, "https://%zz", pushers.Step{Action: pushers.Bury, Reason: "refused", Detail: `bad_url: pusher URL refused: invalid URL escape "%zz"`}},
+		{200, url, pushers.Step{Action: pushers.Remove, Reason: "rejected", Detail: "rejected", Verdict: pushers.Gone}},
+		{400, url, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "http_400", Verdict: pushers.Drop}},
+		{404, url, pushers.Step{Action: pushers.Again, Tier: 3, Detail: "http_404", Verdict: pushers.Misconfigured}},
+		{413, url, pushers.Step{Action: pushers.Bury, Reason: "refused", Detail: "http_413", Verdict: pushers.Drop}},
+		{429, url, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "http_429", Verdict: pushers.Retry}},
+		{200, url, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "gateway_paused", Unsent: true}},
+		{200, "https://%zz", pushers.Step{Action: pushers.Bury, Reason: "refused", Detail: `bad_url: pusher URL refused: invalid URL escape "%zz"`, Verdict: pushers.Drop}},
 		{200, "http://169.254.169.254/_matrix/push/v1/notify", pushers.Step{Action: pushers.Bury, Reason: "refused", Detail: "blocked_address: dial tcp 169.254.169.254:80: " +
-			"address refused: prohibited IP address: 169.254.169.254 is not a permitted destination (denied by: 169.254.0.0/16) (delivery.allow_cidrs allows networks)"}},
+			"address refused: prohibited IP address: 169.254.169.254 is not a permitted destination (denied by: 169.254.0.0/16) (delivery.allow_cidrs and delivery.allow_hosts make exceptions)", Verdict: pushers.Drop}},
 	} {
 		status.Store(int32(tc.status))
 		got := d.Deliver(t.Context(), pushers.Delivery{Notification: to(tc.url), Expires: time.Now().Add(24 * time.Hour)})

@@ -12,8 +12,8 @@ import (
 // record is always the next that is due. Nothing changes them at run time.
 var Tiers = []time.Duration{5 * time.Second, 30 * time.Second, 5 * time.Minute, time.Hour}
 
-// uncertainWait is how long to wait at least when a push may have been delivered. A gateway may be busy with it still: Sygnal tries for
-// 70 seconds on its own, and answers nobody meanwhile.
+// uncertainWait is how long to wait at least when a push may have been delivered. A gateway may be busy with it still: Sygnal tries again by
+// itself: the last time 180 seconds after the first when the service behind it has no capacity, else after 30.
 const uncertainWait = 5 * time.Minute
 
 // The classes of what is given up ([pushers.Step.Reason]).
@@ -29,6 +29,12 @@ const (
 // What can be tried again is: attempt n from tier n, and from the last tier on then; later if the service wishes so, and much later if the push may
 // have been delivered. A retry that could only run when the delivery has expired is not worth its wait.
 func next(o pushers.Outcome, attempt int, left time.Duration) pushers.Step {
+	step := follow(o, attempt, left)
+	step.Verdict = o.Verdict
+	return step
+}
+
+func follow(o pushers.Outcome, attempt int, left time.Duration) pushers.Step {
 	tries, wait := attempt+1, o.RetryAfter
 	switch o.Verdict {
 	case pushers.Delivered:
@@ -60,6 +66,34 @@ func tierFor(attempt int, wait time.Duration) int {
 		tier++
 	}
 	return tier
+}
+
+// unsent says what follows when there was no attempt, because the service is full, away or paused: the delivery waits and comes back as it is. Attempts count for nothing here.
+//
+// It waits for about an eighth of its age, from the first tier up: a service that was away for an hour is sent to within minutes of its return, and what is
+// there for it does not come back every five seconds meanwhile. It waits longer if the service wishes so, and never past the last chance before it expires.
+func unsent(why result, attempt int, age, left time.Duration) pushers.Step {
+	tier := tierFor(0, why.wait)
+	for tier < len(Tiers)-1 && Tiers[tier+1] <= age/8 {
+		tier++
+	}
+	for tier > 0 && Tiers[tier] >= left {
+		tier--
+	}
+	if Tiers[tier] >= left {
+		step := expired(attempt)
+		step.Detail = why.unsent
+		return step
+	}
+	return pushers.Step{Action: pushers.Again, Tier: tier, Detail: why.unsent, Unsent: true}
+}
+
+// age is how long ago since was; 0 if it is not known.
+func age(since, now time.Time) time.Duration {
+	if since.IsZero() {
+		return 0
+	}
+	return max(now.Sub(since), 0)
 }
 
 // expired says what follows when the delivery's time was over before an attempt was made. One that never failed leaves no trace: nobody waits for it.

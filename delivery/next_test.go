@@ -84,10 +84,48 @@ func TestNext(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
+			tc.want.Verdict = tc.in.Verdict
 			if diff := cmp.Diff(tc.want, next(tc.in, tc.attempt, tc.left)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestUnsent(t *testing.T) {
+	t.Parallel()
+	again := func(tier int) pushers.Step {
+		return pushers.Step{Action: pushers.Again, Tier: tier, Detail: "gateway_down", Unsent: true}
+	}
+	for _, tc := range []struct {
+		name            string
+		wait, age, left time.Duration
+		attempt         int
+		want            pushers.Step
+	}{
+		{"fresh", 0, 0, day, 0, again(0)},
+		{"a minute old", 0, time.Minute, day, 0, again(0)},
+		{"four minutes old", 0, 4 * time.Minute, day, 0, again(1)},
+		{"attempts count for nothing", 0, 0, day, 7, again(0)},
+		{"forty minutes old", 0, 40 * time.Minute, day, 0, again(2)},
+		{"a working day old", 0, 8 * time.Hour, day, 0, again(3)},
+		{"asked to wait", 20 * time.Second, 0, day, 0, again(1)},
+		{"asked to wait longer than its age", time.Hour, 4 * time.Minute, day, 0, again(3)},
+		{"asked to wait less than its age", time.Second, 40 * time.Minute, day, 0, again(2)},
+		{"a last chance before it expires", 0, 23*time.Hour + 45*time.Minute, 15 * time.Minute, 0, again(2)},
+		{"a last chance although asked to wait", time.Hour, 0, time.Minute, 0, again(1)},
+		{"no chance, never tried", 0, 0, 5 * time.Second, 0, pushers.Step{Action: pushers.Forget, Reason: "expired", Detail: "gateway_down"}},
+		{"no chance, tried before", 0, 0, 5 * time.Second, 1, pushers.Step{Action: pushers.Bury, Reason: "expired", Detail: "gateway_down"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tc.want, unsent(result{unsent: "gateway_down", wait: tc.wait}, tc.attempt, tc.age, tc.left)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+	if got := age(time.Time{}, time.Now()); got != 0 {
+		t.Errorf("an unknown age is %v", got)
 	}
 }
 

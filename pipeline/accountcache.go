@@ -19,9 +19,11 @@ import (
 // A cached account is dropped when its record is seen on matrix.account. The record may be seen before the accounts stage (in another process, perhaps) has written it to
 // Redis; what is read from Redis until then is used, but not kept. So three orders of events matter, and each is covered by awaited:
 //
-//   - seen, applied, loaded: AccountsApplied, read before the account, says that it is there: kept.
+//   - seen, applied, loaded: the versions in Redis, read before the account, say that it is there: kept.
 //   - seen, loaded, applied: not kept; the next load finds out.
 //   - loaded (from Redis, not yet in the cache), seen, kept: the load began before the record was seen: not kept.
+//
+// Whether the last record seen has been applied is told by its version alone, and offsets are not compared: when the topic is made anew they begin again.
 type AccountCache struct {
 	store    AccountStore
 	whole    Whole
@@ -36,8 +38,8 @@ type AccountCache struct {
 
 // awaited is what must be in Redis before a user's account may be kept.
 type awaited struct {
-	offsets map[int]int64 // of the last record seen, by partition
-	seen    int64         // the clock's reading then
+	records map[string][]Version // by field: the last record seen of each partition; their epochs are not known
+	seen    int64                // the clock's reading when the last of them was
 }
 
 // NewAccountCache returns an empty cache of at most size accounts in front of store.
@@ -77,14 +79,11 @@ func (c *AccountCache) Get(ctx context.Context, userIDs []string) ([]*Account, e
 
 // load reads accounts from the store, and keeps those that can't be outdated.
 func (c *AccountCache) load(ctx context.Context, userIDs []string) ([]*Account, error) {
-	began, waits := c.begin(userIDs)
+	began, waiting := c.begin(userIDs)
 	defer c.end(began)
-	var applied map[int]stream.Mark
-	if waits {
-		var err error
-		if applied, err = c.store.AccountsApplied(ctx); err != nil {
-			return nil, err
-		}
+	behind, err := c.behind(ctx, waiting)
+	if err != nil {
+		return nil, err
 	}
 	fields, err := c.store.Accounts(ctx, userIDs)
 	if err != nil {
@@ -102,27 +101,56 @@ func (c *AccountCache) load(ctx context.Context, userIDs []string) ([]*Account, 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, id := range userIDs {
-		if w, ok := c.awaited[id]; ok {
-			if w.seen > began || !covers(applied, w.offsets) {
-				continue // the note stays, for loads that began even earlier; Prune drops it
-			}
+		if !behind[id] && c.awaited[id].seen <= began {
+			c.accounts.Set(id, accounts[i]) // the note stays, for loads that began even earlier; Prune drops it
 		}
-		c.accounts.Set(id, accounts[i])
 	}
 	return accounts, nil
 }
 
-func (c *AccountCache) begin(userIDs []string) (began int64, waits bool) {
+// begin notes that a load begins, and returns those of the users whose records were seen lately.
+func (c *AccountCache) begin(userIDs []string) (began int64, waiting []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clock++
 	c.loads[c.clock] = struct{}{}
 	for _, id := range userIDs {
 		if _, ok := c.awaited[id]; ok {
-			waits = true
+			waiting = append(waiting, id)
 		}
 	}
-	return c.clock, waits
+	return c.clock, waiting
+}
+
+// behind says of which users Redis does not have what was seen. What is read of the others from now on is new enough.
+func (c *AccountCache) behind(ctx context.Context, userIDs []string) (map[string]bool, error) {
+	versions, err := c.versions(ctx, userIDs)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	behind := map[string]bool{}
+	for id, v := range versions {
+		behind[id] = !c.awaited[id].in(v) // if the note is gone, Prune has found all of it in Redis
+	}
+	return behind, nil
+}
+
+// versions reads the versions of users' fields.
+func (c *AccountCache) versions(ctx context.Context, userIDs []string) (map[string]map[string]Version, error) {
+	if len(userIDs) == 0 {
+		return nil, nil
+	}
+	found, err := c.store.AccountVersions(ctx, userIDs)
+	if err != nil {
+		return nil, err
+	}
+	byUser := make(map[string]map[string]Version, len(userIDs))
+	for i, id := range userIDs {
+		byUser[id] = found[i]
+	}
+	return byUser, nil
 }
 
 func (c *AccountCache) end(began int64) {
@@ -141,12 +169,27 @@ func (c *AccountCache) Saw(rec *stream.Record) {
 	defer c.mu.Unlock()
 	c.clock++
 	w := c.awaited[r.UserID]
-	if w.offsets == nil {
-		w.offsets = map[int]int64{}
+	if w.records == nil {
+		w.records = map[string][]Version{}
 	}
-	w.offsets[rec.Partition], w.seen = rec.Offset, c.clock
+	w.seen = c.clock
+	before := slices.DeleteFunc(w.records[r.Field], func(v Version) bool { return v.Partition == rec.Partition })
+	w.records[r.Field] = append(before, versionOf(rec))
 	c.awaited[r.UserID] = w
 	c.accounts.Invalidate(r.UserID)
+}
+
+// in says whether the fields with these versions are as new as the last records seen: each field comes from the last record of its partition, and that from no other partition is newer.
+func (w awaited) in(versions map[string]Version) bool {
+	for field, records := range w.records {
+		v, ok := versions[field]
+		for _, seen := range records {
+			if !ok || v.Partition == seen.Partition && (v.Offset != seen.Offset || v.Time != seen.Time) || v.Partition != seen.Partition && !v.NewerThan(seen) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Drop forgets one account, after this process has changed it itself.
@@ -160,15 +203,20 @@ func (c *AccountCache) Drop(userID string) {
 	c.accounts.Invalidate(userID)
 }
 
+// pruned bounds the users that one call of Prune asks for.
+const pruned = 5000
+
 // Prune forgets which records were seen once Redis has them: from then on whatever is loaded is new enough. It is to be called now and then.
 func (c *AccountCache) Prune(ctx context.Context) error {
 	c.mu.Lock()
-	idle := len(c.awaited) == 0
-	c.mu.Unlock()
-	if idle {
-		return nil
+	var ids []string
+	for id := range c.awaited { // in no order, so that none is left out for ever
+		if ids = append(ids, id); len(ids) == pruned {
+			break
+		}
 	}
-	applied, err := c.store.AccountsApplied(ctx)
+	c.mu.Unlock()
+	versions, err := c.versions(ctx, ids)
 	if err != nil {
 		return err
 	}
@@ -178,22 +226,12 @@ func (c *AccountCache) Prune(ctx context.Context) error {
 	for began := range c.loads {
 		oldest = min(oldest, began)
 	}
-	for id, w := range c.awaited {
-		if w.seen < oldest && covers(applied, w.offsets) {
+	for id, v := range versions {
+		if w := c.awaited[id]; w.seen < oldest && w.in(v) {
 			delete(c.awaited, id)
 		}
 	}
 	return nil
-}
-
-// covers says whether all of the records have been applied.
-func covers(applied map[int]stream.Mark, offsets map[int]int64) bool {
-	for partition, offset := range offsets {
-		if applied[partition].Offset <= offset {
-			return false
-		}
-	}
-	return true
 }
 
 // internRules returns a compiler that gives users with equal rules the same object, and says once of each kind of mistake in them that it was met. Safe for concurrent use.

@@ -77,7 +77,7 @@ func (a *Accounts) fields(ctx context.Context, records []AccountRecord, sources 
 	fields := make([]AccountField, len(records))
 	for i, r := range records {
 		rec := sources[i]
-		f := AccountField{UserID: r.UserID, Field: r.Field, Version: Version{Epoch: rec.Incarnation, Partition: rec.Partition, Offset: rec.Offset}}
+		f := AccountField{UserID: r.UserID, Field: r.Field, Version: versionOf(rec)}
 		switch {
 		case r.Content == nil:
 		case r.Type == typePusher:
@@ -105,6 +105,7 @@ type AccountsGate struct {
 	Store     AccountStore
 	Bounds    func(ctx context.Context) (map[int]stream.Bounds, error) // of the account topic
 	Committed func(ctx context.Context) (map[int]stream.Mark, error)   // by the accounts stage's group
+	Memory    func(ctx context.Context) (string, error)                // where this process reads accounts (see [stream.ConsumerConfig]); "" if unknown
 	Log       *slog.Logger
 }
 
@@ -130,7 +131,7 @@ func (g *AccountsGate) Wait(ctx context.Context, ends map[int]stream.Bounds) err
 }
 
 // behind is how many records are still to be applied. The marks in Redis count only if they are of the log that the accounts stage reads now: not those of a topic that has been made anew since, or of
-// a group that begins again.
+// a group that begins again. Nor does a commit count that is of what another Redis server was told: this one may have lost it.
 func (g *AccountsGate) behind(ctx context.Context, ends map[int]stream.Bounds) (records int64, err error) {
 	applied, err := g.Store.AccountsApplied(ctx)
 	if err != nil {
@@ -152,9 +153,14 @@ func (g *AccountsGate) behind(ctx context.Context, ends map[int]stream.Bounds) (
 	if err != nil {
 		return 0, err
 	}
+	memory, err := g.Memory(ctx)
+	if err != nil {
+		return 0, err
+	}
 	for p, b := range ends {
 		mark, ok := committed[p]
-		if b.First < b.End && (!ok || mark.Incarnation != applied[p].Incarnation || mark.Offset > now[p].End) {
+		elsewhere := memory != "" && mark.Memory != "" && mark.Memory != memory
+		if b.First < b.End && (!ok || mark.Incarnation != applied[p].Incarnation || mark.Offset > now[p].End || elsewhere) {
 			records += b.End - b.First
 		}
 	}

@@ -140,7 +140,7 @@ func decodeTold(saved string, version Version) *told {
 	var unread, calls string
 	t := &told{}
 	n, _ := fmt.Sscanf(saved, "%d.%d.%d %s %s %d", &t.version.Epoch, &t.version.Partition, &t.version.Offset, &unread, &calls, &t.retry)
-	if n != 6 || t.version != version || !t.unread.parse(unread) || !t.calls.parse(calls) {
+	if n != 6 || !t.version.SameRecord(version) || !t.unread.parse(unread) || !t.calls.parse(calls) {
 		return nil
 	}
 	return t
@@ -190,7 +190,7 @@ func (t *told) settled(base *told, n *pushers.Notification, step pushers.Step, v
 		return t.heard(n, version)
 	case step.Action == pushers.Remove:
 		return nil
-	case step.Doubt:
+	case step.Verdict == pushers.Uncertain:
 		return t
 	}
 	return base

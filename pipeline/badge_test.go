@@ -127,7 +127,7 @@ func TestTold(t *testing.T) {
 	}
 	deaf := event(3, 0)
 	deaf.Device.Pusher.NoCounts, deaf.Counts = true, pushers.Counts{}
-	settle, again, doubt := pushers.Step{Action: pushers.Settle}, pushers.Step{Action: pushers.Again}, pushers.Step{Action: pushers.Again, Doubt: true}
+	settle, again, doubt := pushers.Step{Action: pushers.Settle}, pushers.Step{Action: pushers.Again}, pushers.Step{Action: pushers.Again, Verdict: pushers.Uncertain}
 	for _, tc := range []struct {
 		name          string
 		was           string // unread, calls, retry

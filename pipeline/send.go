@@ -252,7 +252,7 @@ func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) erro
 	if err != nil {
 		return err
 	}
-	if now, ok := saved[0][p.Field]; !ok || now.Version != p.Version {
+	if now, ok := saved[0][p.Field]; !ok || !now.Version.SameRecord(p.Version) {
 		s.Accounts.Drop(e.user.ID)
 		if e.reported || !ok {
 			return nil

@@ -17,12 +17,35 @@ var ErrStale = errors.New("changed by another owner")
 // ErrLost says that Redis no longer has what it had: nothing can be done but stop and say so. A stage that returns it leaves the partition where it is.
 var ErrLost = fmt.Errorf("what was saved is lost: %w", stream.ErrStop)
 
-// Version orders the writes to one field of an account: a later record of its partition wins, whoever writes it, in whatever order. A topic made anew counts
-// up the epoch; a record of another partition is newer (the topic was drained and repartitioned).
+// Version orders the writes to one field of an account: it names the record that it came from, and the newer record wins, whoever writes it, in whatever order.
 type Version struct {
-	Epoch     int64
+	Epoch     int64 // of the partition's offsets: counts up when the topic is made anew
 	Partition int
 	Offset    int64
+	Time      int64 // Kafka's, in milliseconds since 1970
+}
+
+// NewerThan says whether a version comes from a newer record than another. Within a partition the offset decides. Across partitions offsets say nothing: a user's records move to another partition
+// when the topic is repartitioned, and what was written last has the later time.
+func (v Version) NewerThan(other Version) bool {
+	switch {
+	case v.Partition == other.Partition:
+		return v.Epoch > other.Epoch || v.Epoch == other.Epoch && v.Offset > other.Offset
+	case v.Time != other.Time:
+		return v.Time > other.Time
+	default:
+		return v.Partition > other.Partition // as good as any, as long as all agree
+	}
+}
+
+// SameRecord says whether two versions are of the same record.
+func (v Version) SameRecord(other Version) bool {
+	return v.Epoch == other.Epoch && v.Partition == other.Partition && v.Offset == other.Offset
+}
+
+// versionOf is the version of what a record of the account topic says.
+func versionOf(rec *stream.Record) Version {
+	return Version{Epoch: rec.Incarnation, Partition: rec.Partition, Offset: rec.Offset, Time: rec.Time.UnixMilli()}
 }
 
 // AccountField is one thing that is known of a user: the rules, one pusher, the ignore list.
@@ -41,6 +64,7 @@ type Meta struct {
 	FirstStart time.Time // on the clock of the worker that was first
 	Shards     int       // fixed at the first start
 	Epoch      string    // a random name of this Redis's contents: gone if they are lost
+	Restored   time.Time // when all was restored from Kafka (see [Rebuild]), without the counts from before; zero if never
 }
 
 // RoomChange is what a batch of events made of a room.
@@ -71,6 +95,8 @@ type AccountStore interface {
 	ApplyAccounts(ctx context.Context, fields []AccountField) error
 	// Accounts reads all fields of the users, in their order: field name to version and value. Tombstones are left out.
 	Accounts(ctx context.Context, userIDs []string) ([]map[string]VersionedValue, error)
+	// AccountVersions reads the versions of all fields of the users, in their order, those of tombstones too.
+	AccountVersions(ctx context.Context, userIDs []string) ([]map[string]Version, error)
 	// RemoveField removes a field of a user if its version is still this one.
 	RemoveField(ctx context.Context, userID, field string, version Version) (removed bool, err error)
 	// AccountsApplied is the mark below which each partition of the account topic has been applied.

@@ -241,7 +241,7 @@ func redact(room string, position int64) pipeline.Notice {
 
 var (
 	failed    = pushers.Step{Action: pushers.Again}
-	uncertain = pushers.Step{Action: pushers.Again, Doubt: true}
+	uncertain = pushers.Step{Action: pushers.Again, Verdict: pushers.Uncertain}
 	busy      = pushers.Step{Action: pushers.Again, Unsent: true}
 )
 
@@ -704,6 +704,30 @@ func (p *shownPhone) Deliver(_ context.Context, what pushers.Delivery) pushers.S
 		}
 		p.shows = &n.Counts.Unread
 	}
-	p.unsure = p.crash || step.Doubt || p.unsure && step.Action != pushers.Settle
+	p.unsure = p.crash || step.Verdict == pushers.Uncertain || p.unsure && step.Action != pushers.Settle
 	return step
+}
+
+// TestNotificationTellsTheBadge has what lowers the badge and what notifies in one batch: the notification that comes after it tells the number, unless it comes to nothing or has no number to tell.
+func TestNotificationTellsTheBadge(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.pusher("phone", "")
+	d.handle(message(garden, "$1", 1), message(arbour, "$2", 1))
+	d.got("phone", "$1 1", "$2 2")
+	d.do(d.take(d.record(read(garden, 1)), d.record(message(arbour, "$3", 2))))
+	d.got("phone", "$3 1")
+	d.do(d.take(d.record(message(garden, "$4", 2)), d.record(read(garden, 2)), d.record(message(arbour, "$5", 3))))
+	d.got("phone", "$5 1") // the garden's was read before it was sent
+	tasks := d.take(d.record(read(arbour, 2)), d.record(message(garden, "$6", 3)))
+	d.handle(read(arbour, 3), read(garden, 3)) // and nothing is left before it is sent
+	d.got("phone", "0")
+	d.do(tasks)
+	d.got("phone")
+	leave, kicked := pipeline.Notice{Kind: pipeline.KindLeave, RoomID: garden, Position: 9}, message(garden, "$kick", 9)
+	key := bob
+	kicked.Event.Type, kicked.Event.StateKey, kicked.Event.Content = "m.room.member", &key, []byte(`{"membership":"leave"}`)
+	d.handle(message(garden, "$7", 8))
+	d.do(d.take(d.record(leave), d.record(kicked)))
+	d.got("phone", "$7 1", "0", "$kick 0")
 }

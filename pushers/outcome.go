@@ -77,10 +77,10 @@ func (a Action) String() string {
 
 // Step is what follows an attempt. It is final for this attempt: whoever gets it carries it out and decides nothing more.
 type Step struct {
-	Action Action
-	Tier   int    // of Again: index of the retry tier
-	Reason string // of Bury and Forget: the class ("expired", "exhausted", "refused"); of Remove: the reason for the feedback record
-	Detail string // the service's reason, for the log and the dead letter's header
-	Unsent bool   // of Again: there was no room for a request, so this was no attempt
-	Doubt  bool   // no answer came: it may have been delivered all the same
+	Action  Action
+	Tier    int     // of Again: index of the retry tier
+	Reason  string  // of Bury and Forget: the class ("expired", "exhausted", "refused"); of Remove: the reason for the feedback record
+	Detail  string  // the service's reason, for the log and the dead letter's header
+	Unsent  bool    // of Again: there was no room for a request, so this was no attempt
+	Verdict Verdict // what the attempt came to; 0 if nothing was sent
 }

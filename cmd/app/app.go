@@ -68,6 +68,7 @@ type Worker struct {
 type parts struct {
 	meta        pipeline.Meta
 	whole       pipeline.Whole
+	memory      *memory
 	accounts    *pipeline.AccountCache
 	writer      *stream.Writer
 	deadLetters *stream.DeadLetters
@@ -84,6 +85,7 @@ func (p parts) close() {
 // member is this worker's part of a consumer group.
 type member struct {
 	group string
+	keeps bool // what it does is saved in Redis
 	*stream.Consumer
 }
 
@@ -164,12 +166,15 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 		accounts: pipeline.NewAccountCache(w.store, whole, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log),
 	}
 	defer p.close()
+	p.memory = &memory{store: w.store, whole: whole, gate: w.accountsGate()}
+	p.memory.gate.Memory = p.memory.name
 
 	// When a stage fails for good, the others stop cleanly too.
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.serveAdmin(ctx) })
 	g.Go(func() error { return w.watchPartitions(ctx) })
 	g.Go(func() error { return w.watchRedis(ctx, whole) })
+	g.Go(func() error { return w.watchServers(ctx, p.memory) })
 	g.Go(func() error { return w.startStages(g, ctx, hard, p) })
 	err = g.Wait()
 	switch {
@@ -210,6 +215,9 @@ func (w *Worker) start(ctx context.Context) (pipeline.Meta, error) {
 			w.log.Warn("redis is not as it must be: acknowledged work can be lost", "server", f.Server, "subject", f.Subject, "finding", f.Text)
 		}
 	}
+	if !meta.Restored.IsZero() {
+		w.log.Warn("redis was rebuilt from kafka: what users had unread before then is not known", "rebuilt", meta.Restored)
+	}
 	w.log.Info("starting", "stages", w.opts.Stages, "server_name", w.cfg.Homeserver.ServerName, "brokers", w.cfg.Kafka.Brokers, "redis", w.cfg.Redis.Addresses)
 	return meta, nil
 }
@@ -225,7 +233,7 @@ func (w *Worker) isFirstStart(ctx context.Context) error {
 	for partition, mark := range committed {
 		if mark.Offset > 0 {
 			return fmt.Errorf("redis holds nothing of this deployment under redis.key_prefix %q, but group %s has read partition %d of %s up to %d: Redis was emptied, or it is the wrong one. "+
-				"Restore its data; or set another kafka.group_prefix to read everything again that Kafka still has (nothing older than that start is pushed)",
+				"Restore its data; or run `tocsin rebuild`: it brings rulesets, pushers and room state back from Kafka, and counts start again",
 				w.cfg.Redis.KeyPrefix, group, partition, w.cfg.Topics.Events, mark.Offset)
 		}
 	}
@@ -247,7 +255,7 @@ func (w *Worker) startStages(g *errgroup.Group, ctx, hard context.Context, p par
 		}
 	}
 	if w.runs(StageRooms) || w.runs(StageUsers) {
-		if err := w.followAccounts(g, ctx, p.accounts); err != nil {
+		if err := w.followAccounts(g, ctx, p); err != nil {
 			return err
 		}
 		if w.runs(StageUsers) {
@@ -268,8 +276,8 @@ func (w *Worker) startStages(g *errgroup.Group, ctx, hard context.Context, p par
 }
 
 // followAccounts begins to drop cached accounts that change, and waits until the accounts stage has applied all that there is.
-func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, accounts *pipeline.AccountCache) error {
-	topic := w.cfg.Topics.Account
+func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, p parts) error {
+	topic, accounts := w.cfg.Topics.Account, p.accounts
 	bounds, err := w.cluster.Bounds(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
@@ -284,14 +292,19 @@ func (w *Worker) followAccounts(g *errgroup.Group, ctx context.Context, accounts
 	w.mu.Unlock()
 	g.Go(func() error { tail.Run(ctx); return nil })
 	g.Go(func() error { return prune(ctx, accounts) })
-	gate := pipeline.AccountsGate{
+	return p.memory.gate.Wait(ctx, bounds)
+}
+
+// accountsGate opens when the accounts stage has applied all that there is.
+func (w *Worker) accountsGate() *pipeline.AccountsGate {
+	topic := w.cfg.Topics.Account
+	return &pipeline.AccountsGate{
 		Store: w.store, Log: w.log,
 		Bounds: func(ctx context.Context) (map[int]stream.Bounds, error) { return w.cluster.Bounds(ctx, topic) },
 		Committed: func(ctx context.Context) (map[int]stream.Mark, error) {
 			return w.cluster.Committed(ctx, w.group(StageAccounts), topic)
 		},
 	}
-	return gate.Wait(ctx, bounds)
 }
 
 // consume runs a consumer until ctx ends.
@@ -301,7 +314,7 @@ func (w *Worker) consume(g *errgroup.Group, ctx, hard context.Context, cfg strea
 		return fmt.Errorf("kafka: %w", err)
 	}
 	w.mu.Lock()
-	w.consumers = append(w.consumers, member{cfg.Group, c})
+	w.consumers = append(w.consumers, member{cfg.Group, cfg.Memory != nil, c})
 	w.mu.Unlock()
 	g.Go(func() error { return c.Run(ctx, hard) })
 	return nil
@@ -350,6 +363,7 @@ func (w *Worker) Ready() error {
 func (w *Worker) gatewaySender() *gateway.Sender {
 	d := w.cfg.Delivery
 	return gateway.New(gateway.Config{
-		Path: d.GatewayPath, AllowHTTP: d.AllowHTTP || w.opts.PushDial != nil, AllowNetworks: d.AllowCIDRs, Timeout: d.Timeout, Connections: d.ConcurrencyPerGateway,
+		Path: d.GatewayPath, AllowHTTP: d.AllowHTTP || w.opts.PushDial != nil, AllowNetworks: d.AllowCIDRs, AllowHosts: d.AllowHosts, Timeout: d.Timeout, Connections: d.ConcurrencyPerGateway,
+		Proxy: gateway.Proxy{URL: d.Proxy.Address(), Username: d.Proxy.Username, Password: d.Proxy.Password},
 	}, gateway.Options{Dial: w.opts.PushDial, Clock: w.clock})
 }

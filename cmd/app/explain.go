@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"tocsin/config"
 	"tocsin/pipeline"
@@ -79,6 +80,11 @@ func lookUp(ctx context.Context, cfg *config.Config, userID, roomID string, w io
 	}
 	if !room.Known() {
 		fmt.Fprintf(w, "Redis knows nothing of room %s.\n", roomID)
+	}
+	if meta, _, err := store.Meta(ctx); err != nil {
+		return nil, nil, nil, err
+	} else if !meta.Restored.IsZero() {
+		fmt.Fprintf(w, "Redis was rebuilt at %s: what the user had unread before then is not known.\n", meta.Restored.Format(time.RFC3339))
 	}
 	return room, accounts[0], counts[0].Rooms, nil
 }

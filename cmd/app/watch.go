@@ -143,8 +143,8 @@ func (w *Worker) whole(before pipeline.Meta) pipeline.Whole {
 	return func(ctx context.Context) error {
 		now, known, err := w.store.Meta(ctx)
 		if err == nil && (!known || now.Epoch != before.Epoch) {
-			return fmt.Errorf("redis: %w: everything under redis.key_prefix %q is gone or another's. Restore its data; or set another kafka.group_prefix to read everything again "+
-				"that Kafka still has", pipeline.ErrLost, w.cfg.Redis.KeyPrefix)
+			return fmt.Errorf("redis: %w: everything under redis.key_prefix %q is gone or another's. Restore its data; or stop all workers and run `tocsin rebuild`: "+
+				"it brings rulesets, pushers and room state back from Kafka, and counts start again", pipeline.ErrLost, w.cfg.Redis.KeyPrefix)
 		}
 		return err
 	}

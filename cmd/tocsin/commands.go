@@ -23,6 +23,7 @@ type commandLine struct {
 	Explain    explainCommand    `cmd:"" help:"Say why a user is, or is not, notified of an event: rule by rule, condition by condition."`
 	Topics     topicsCommand     `cmd:"" help:"Kafka topics."`
 	Rooms      roomsCommand      `cmd:"" help:"Rooms' state."`
+	Rebuild    rebuildCommand    `cmd:"" help:"Bring back what Redis has lost: rulesets, pushers and room state, from Kafka. All workers must be stopped."`
 	DeadLetter deadLetterCommand `cmd:"" help:"What could not be delivered or read."`
 	Offsets    offsetsCommand    `cmd:"" help:"Where the stages' consumer groups stand."`
 	Pushers    pushersCommand    `cmd:"" help:"Users' pushers."`
@@ -143,6 +144,17 @@ func (c importRoomsCommand) Run(ctx context.Context, on call) error {
 		in = f
 	}
 	return app.ImportRooms(ctx, cfg, in, on.stdout)
+}
+
+type rebuildCommand struct{ configFlag }
+
+// Run prints how far it is.
+func (c rebuildCommand) Run(ctx context.Context, on call) error {
+	cfg, err := c.load(on.environ)
+	if err != nil {
+		return err
+	}
+	return app.Rebuild(ctx, cfg, on.stdout)
 }
 
 type healthCommand struct{ configFlag }

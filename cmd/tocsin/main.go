@@ -7,6 +7,7 @@
 //	tocsin rooms import FILE                    take over the state of rooms that were there before
 //	tocsin pushers guard|restore|list           see and undo what became of users' pushers
 //	tocsin pause, resume, paused                hold sending, and let it go on
+//	tocsin rebuild                              bring back from Kafka what Redis has lost
 //	tocsin dead-letter list|show|replay         look at what could not be delivered or read, and send it back
 //	tocsin offsets show|reset                   look where the stages stand, and put one elsewhere
 //	tocsin health                               ask the running worker whether it is ready

@@ -101,7 +101,7 @@ func TestMisuse(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
-	for _, args := range []string{"--help", "worker --help", "check --help", "topics --help", "topics create --help", "rooms --help", "rooms import --help", "dead-letter --help", "dead-letter list --help", "dead-letter show --help", "dead-letter replay --help",
+	for _, args := range []string{"--help", "worker --help", "check --help", "topics --help", "topics create --help", "rooms --help", "rooms import --help", "rebuild --help", "dead-letter --help", "dead-letter list --help", "dead-letter show --help", "dead-letter replay --help",
 		"offsets --help", "offsets show --help", "offsets reset --help", "pushers --help", "pushers guard --help",
 		"pushers guard show --help", "pushers guard reset --help", "pushers restore --help", "pushers list --help", "pause --help", "resume --help", "paused --help", "health --help", "version --help"} {
 		status, stdout, stderr := run(t, nil, strings.Fields(args)...)

@@ -22,7 +22,7 @@ func (s *Store) ApplyAccounts(ctx context.Context, fields []pipeline.AccountFiel
 	batches := s.newBatches()
 	for i, f := range fields {
 		batches.add(i, f.UserID, s.keys.account(f.UserID), len(f.Field)+len(f.Value)+len(f.UserID),
-			f.Field, f.Version.Epoch, f.Version.Partition, f.Version.Offset, f.Value)
+			f.Field, f.Version.Epoch, f.Version.Partition, f.Version.Offset, f.Version.Time, f.Value)
 	}
 	_, err := s.run(ctx, "apply accounts", applyAccountsScript, calls(batches.all()))
 	return err
@@ -30,28 +30,55 @@ func (s *Store) ApplyAccounts(ctx context.Context, fields []pipeline.AccountFiel
 
 // Accounts reads all fields of the users, in their order. Tombstones are left out.
 func (s *Store) Accounts(ctx context.Context, userIDs []string) ([]map[string]pipeline.VersionedValue, error) {
+	accounts := make([]map[string]pipeline.VersionedValue, len(userIDs))
+	err := s.accountFields(ctx, userIDs, func(i, fields int) {
+		accounts[i] = make(map[string]pipeline.VersionedValue, fields)
+	}, func(i int, field string, value pipeline.VersionedValue) {
+		if value.Value != "" {
+			accounts[i][field] = value
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return accounts, nil
+}
+
+// AccountVersions reads the versions of all fields of the users, in their order, those of tombstones too.
+func (s *Store) AccountVersions(ctx context.Context, userIDs []string) ([]map[string]pipeline.Version, error) {
+	versions := make([]map[string]pipeline.Version, len(userIDs))
+	err := s.accountFields(ctx, userIDs, func(i, fields int) {
+		versions[i] = make(map[string]pipeline.Version, fields)
+	}, func(i int, field string, value pipeline.VersionedValue) {
+		versions[i][field] = value.Version
+	})
+	if err != nil {
+		return nil, err
+	}
+	return versions, nil
+}
+
+// accountFields reads the fields of users: begin hears how many the i-th user has, each of each of them.
+func (s *Store) accountFields(ctx context.Context, userIDs []string, begin func(i, fields int), each func(i int, field string, value pipeline.VersionedValue)) error {
 	const op = "read accounts"
 	answers, err := s.ask(ctx, op, len(userIDs), func(pipe redis.Pipeliner, i int) {
 		pipe.HGetAll(ctx, s.keys.account(userIDs[i]))
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	accounts := make([]map[string]pipeline.VersionedValue, len(userIDs))
 	for i, answer := range answers {
 		saved := answer.(*redis.MapStringStringCmd).Val()
-		accounts[i] = make(map[string]pipeline.VersionedValue, len(saved))
+		begin(i, len(saved))
 		for field, text := range saved {
 			value, ok := parseVersioned(text)
 			if !ok {
-				return nil, s.fail(ctx, op, errUnreadable)
+				return s.fail(ctx, op, errUnreadable)
 			}
-			if value.Value != "" {
-				accounts[i][field] = value
-			}
+			each(i, field, value)
 		}
 	}
-	return accounts, nil
+	return nil
 }
 
 // RemoveField turns a field into a tombstone of the same version, if that is still its version; so a replay of the record that it came from can't bring it
@@ -92,24 +119,28 @@ func (s *Store) SetAccountsApplied(ctx context.Context, partition int, mark stre
 	return err
 }
 
-// formatVersion is what stands before a saved value: "epoch partition offset ".
+// formatVersion is what stands before a saved value: "epoch partition offset time ".
 func formatVersion(v pipeline.Version) string {
 	buf := strconv.AppendInt(nil, v.Epoch, 10)
 	buf = append(buf, ' ')
 	buf = strconv.AppendInt(buf, int64(v.Partition), 10)
 	buf = append(buf, ' ')
 	buf = strconv.AppendInt(buf, v.Offset, 10)
+	buf = append(buf, ' ')
+	buf = strconv.AppendInt(buf, v.Time, 10)
 	return string(append(buf, ' '))
 }
 
-// parseVersioned reads "epoch partition offset value".
+// parseVersioned reads "epoch partition offset time value".
 func parseVersioned(text string) (pipeline.VersionedValue, bool) {
 	epoch, rest, ok1 := strings.Cut(text, " ")
 	partition, rest, ok2 := strings.Cut(rest, " ")
-	offset, value, ok3 := strings.Cut(rest, " ")
+	offset, rest, ok3 := strings.Cut(rest, " ")
+	ms, value, ok4 := strings.Cut(rest, " ")
 	e, err1 := strconv.ParseInt(epoch, 10, 64)
 	p, err2 := strconv.Atoi(partition)
 	o, err3 := strconv.ParseInt(offset, 10, 64)
-	ok := ok1 && ok2 && ok3 && err1 == nil && err2 == nil && err3 == nil
-	return pipeline.VersionedValue{Version: pipeline.Version{Epoch: e, Partition: p, Offset: o}, Value: value}, ok
+	t, err4 := strconv.ParseInt(ms, 10, 64)
+	ok := ok1 && ok2 && ok3 && ok4 && errors.Join(err1, err2, err3, err4) == nil
+	return pipeline.VersionedValue{Version: pipeline.Version{Epoch: e, Partition: p, Offset: o, Time: t}, Value: value}, ok
 }

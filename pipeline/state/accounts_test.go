@@ -104,10 +104,12 @@ func TestAccountsAgainstModel(t *testing.T) {
 			round++
 			model := map[string]map[string]pipeline.VersionedValue{}
 			draw := func() pipeline.AccountField {
+				v := version(rapid.Int64Range(0, 2).Draw(t, "epoch"), rapid.IntRange(0, 2).Draw(t, "partition"), rapid.Int64Range(0, 12).Draw(t, "offset"))
+				v.Time = rapid.Int64Range(0, 4).Draw(t, "time")
 				return pipeline.AccountField{
 					UserID:  fmt.Sprintf("@%d:%d", rapid.IntRange(0, 2).Draw(t, "user"), round),
 					Field:   rapid.SampledFrom([]string{"rules", "pusher"}).Draw(t, "field"),
-					Version: version(rapid.Int64Range(0, 2).Draw(t, "epoch"), rapid.IntRange(0, 1).Draw(t, "partition"), rapid.Int64Range(0, 12).Draw(t, "offset")),
+					Version: v,
 					Value:   rapid.SampledFrom([]string{"", "a", "b", "7 8 9 c"}).Draw(t, "value"),
 				}
 			}
@@ -140,13 +142,17 @@ func TestAccountsAgainstModel(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := map[string]pipeline.VersionedValue{}
+				versions, err := s.AccountVersions(ctx, []string{user})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, wantVersions := map[string]pipeline.VersionedValue{}, map[string]pipeline.Version{}
 				for name, v := range fields {
-					if v.Value != "" {
+					if wantVersions[name] = v.Version; v.Value != "" {
 						want[name] = v
 					}
 				}
-				if diff := cmp.Diff(want, got[0]); diff != "" {
+				if diff := cmp.Diff(want, got[0]) + cmp.Diff(wantVersions, versions[0]); diff != "" {
 					t.Fatalf("%s (-want +got):\n%s", user, diff)
 				}
 			}
@@ -154,19 +160,40 @@ func TestAccountsAgainstModel(t *testing.T) {
 	})
 }
 
-// write is the rule: a later record of the same partition is newer, a record of another partition too, a newer epoch always.
+// write is the rule: the newer record stays.
 func write(model map[string]map[string]pipeline.VersionedValue, f pipeline.AccountField) {
 	if model[f.UserID] == nil {
 		model[f.UserID] = map[string]pipeline.VersionedValue{}
 	}
-	saved, known := model[f.UserID][f.Field]
-	old := saved.Version
-	switch {
-	case known && f.Version.Epoch < old.Epoch:
-	case known && f.Version.Epoch == old.Epoch && f.Version.Partition == old.Partition && f.Version.Offset <= old.Offset:
-	default:
+	if saved, known := model[f.UserID][f.Field]; !known || f.Version.NewerThan(saved.Version) {
 		model[f.UserID][f.Field] = pipeline.VersionedValue{Version: f.Version, Value: f.Value}
 	}
+}
+
+// TestZombieAfterRepartitioning has an old owner wake up when the topic has been repartitioned, made anew, or both, and write what it had read: nothing changes.
+func TestZombieAfterRepartitioning(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, cfg Config) {
+		s, ctx := open(t, cfg), t.Context()
+		// As the records came, each newer than those before: in partition 5, which the topic had at first; in 2, to which the user moved; in both after the topic was made anew.
+		history := []pipeline.Version{
+			{Epoch: 100, Partition: 5, Offset: 70, Time: 1000}, {Epoch: 100, Partition: 5, Offset: 90, Time: 2000},
+			{Epoch: 50, Partition: 2, Offset: 3, Time: 3000}, {Epoch: 50, Partition: 2, Offset: 4, Time: 3000},
+			{Epoch: 400, Partition: 2, Offset: 0, Time: 4000}, {Epoch: 300, Partition: 7, Offset: 1, Time: 5000}, {Epoch: 400, Partition: 2, Offset: 9, Time: 6000},
+		}
+		for newest, v := range history {
+			for _, zombie := range append([]pipeline.Version{v}, history[:newest]...) {
+				err := s.ApplyAccounts(ctx, []pipeline.AccountField{{UserID: "@u:x", Field: "rules", Version: zombie, Value: fmt.Sprint(zombie)}})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := s.Accounts(ctx, []string{"@u:x"})
+			if want := (pipeline.VersionedValue{Version: v, Value: fmt.Sprint(v)}); err != nil || got[0]["rules"] != want {
+				t.Errorf("after record %d and all before it once more: %v, %v; want %v", newest, got[0]["rules"], err, want)
+			}
+		}
+	})
 }
 
 // TestAccountsOfAZombie has an old owner write old records beside the new owner's: the newest stands at the end.
@@ -285,8 +312,8 @@ func TestAccountsApplied(t *testing.T) {
 func TestUnreadableAccount(t *testing.T) {
 	t.Parallel()
 	s, ctx := open(t, single(t)), t.Context()
-	for _, value := range []string{"", "x", "1 2", "1 2 x y", "1 2 3"} {
-		if err := s.client.HSet(ctx, s.keys.account("@secret:x"), "rules", value).Err(); err != nil {
+	for _, value := range []string{"", "x", "1 2", "1 2 x y", "1 2 3", "1 2 3 4", "1 2 3 x y"} {
+		if err := s.client().HSet(ctx, s.keys.account("@secret:x"), "rules", value).Err(); err != nil {
 			t.Fatal(err)
 		}
 		got, err := s.Accounts(ctx, []string{"@secret:x"})
@@ -325,10 +352,10 @@ func TestNothingAsked(t *testing.T) {
 
 // FuzzVersioned holds that every version and value that we write is read back, and that nothing makes the reader panic.
 func FuzzVersioned(f *testing.F) {
-	f.Add(int64(0), 0, int64(0), "")
-	f.Add(int64(1), 2, int64(3), "4 5 6")
-	f.Fuzz(func(t *testing.T, epoch int64, partition int, offset int64, value string) {
-		want := pipeline.VersionedValue{Version: version(epoch, partition, offset), Value: value}
+	f.Add(int64(0), 0, int64(0), int64(0), "")
+	f.Add(int64(1), 2, int64(3), int64(4), "5 6 7")
+	f.Fuzz(func(t *testing.T, epoch int64, partition int, offset, time int64, value string) {
+		want := pipeline.VersionedValue{Version: pipeline.Version{Epoch: epoch, Partition: partition, Offset: offset, Time: time}, Value: value}
 		if got, ok := parseVersioned(formatVersion(want.Version) + value); !ok || got != want {
 			t.Errorf("%v is read back as %v, %v", want, got, ok)
 		}

@@ -5,6 +5,7 @@ package state
 import (
 	"context"
 	"crypto/rand"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -46,7 +47,7 @@ var backings = []backing{
 		if onRealServers() {
 			return Config{}, false
 		}
-		cfg := testConfig(Sentinel, runSentinel(t, miniredis.RunT(t)))
+		cfg := testConfig(Sentinel, runSentinel(t, miniredis.RunT(t).Addr()))
 		cfg.Sentinel.Master = "tocsin"
 		return cfg, true
 	}},
@@ -108,7 +109,7 @@ func removeKeys(t testing.TB, cfg Config) {
 	defer s.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	err = s.eachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+	err = s.client().eachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
 		scan := master.Scan(ctx, 0, s.keys.prefix+"*", 1000).Iterator()
 		for scan.Next(ctx) {
 			if err := master.Unlink(ctx, scan.Val()).Err(); err != nil {
@@ -123,8 +124,12 @@ func removeKeys(t testing.TB, cfg Config) {
 }
 
 // runSentinel is a sentinel that knows one master and has no opinion of its own.
-func runSentinel(t testing.TB, master *miniredis.Miniredis) (address string) {
+func runSentinel(t testing.TB, master string) (address string) {
 	t.Helper()
+	host, port, err := net.SplitHostPort(master)
+	if err != nil {
+		t.Fatal(err)
+	}
 	sentinel, err := server.NewServer("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +144,7 @@ func runSentinel(t testing.TB, master *miniredis.Miniredis) (address string) {
 	err = sentinel.Register("SENTINEL", func(c *server.Peer, _ string, args []string) {
 		switch {
 		case len(args) == 2 && strings.EqualFold(args[0], "get-master-addr-by-name") && args[1] == "tocsin":
-			c.WriteStrings([]string{master.Host(), master.Port()})
+			c.WriteStrings([]string{host, port})
 		case strings.EqualFold(args[0], "sentinels"):
 			c.WriteLen(0)
 		default:

@@ -122,7 +122,7 @@ func BenchmarkCountsMemory(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			bytes, err := s.client.MemoryUsage(b.Context(), s.keys.counts("@somebody:example.org")).Result()
+			bytes, err := s.client().MemoryUsage(b.Context(), s.keys.counts("@somebody:example.org")).Result()
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -3,7 +3,6 @@ package state
 // What must be true of a Redis that tocsin can rely on.
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -66,7 +65,7 @@ func (f *findings) add(server, subject string, level Level, format string, args 
 // cluster whole? What a server does not tell is a finding of its own, and no failure. It changes nothing but keys of its own that it removes.
 func (s *Store) Check(ctx context.Context) []Finding {
 	var found findings
-	err := s.eachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+	err := s.client().eachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
 		ctx, cancel := context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 		s.checkMaster(ctx, master, &found)
@@ -112,27 +111,19 @@ func (s *Store) checkMaster(ctx context.Context, master *redis.Client, found *fi
 
 	text, err := master.Info(ctx).Result()
 	if err != nil {
-		found.add(server, "settings", Unread, "look up that the version is %d.%d or newer, appendonly yes, maxmemory-policy noeviction: %s", minMajor, minMinor, s.why(ctx, err))
+		found.add(server, "settings", Unread, "look up that the version is %d.%d or newer, appendonly yes, maxmemory-policy noeviction; a restart or failover is not noticed without INFO: %s", minMajor, minMinor, s.why(ctx, err))
 	} else {
 		info := parseInfo(text)
 		checkVersion(server, info, found)
+		if info["run_id"] == "" {
+			found.add(server, "run id", Unread, "INFO does not tell it, so a restart or failover is not noticed, and what the server lost with it stays lost")
+		}
 		checkPersistence(server, info, found)
 		checkEviction(server, info, found)
 	}
 	if s.mode == Cluster {
 		s.checkCluster(ctx, server, master, found)
 	}
-}
-
-// parseInfo reads the lines name:value of INFO.
-func parseInfo(text string) map[string]string {
-	info := map[string]string{}
-	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
-		if name, value, ok := strings.Cut(lines.Text(), ":"); ok {
-			info[name] = value
-		}
-	}
-	return info
 }
 
 // minMajor and minMinor are the oldest Redis that has all that we use.

@@ -35,6 +35,7 @@ type Config struct {
 	Shards    int               `yaml:"shards" doc:"parts that users and rooms are spread over; fixed at the first start"`
 	PoolSize  int               `yaml:"pool_size" doc:"connections to each server"`
 	Timeout   time.Duration     `yaml:"timeout" doc:"longest wait for one answer; half of it for connecting"`
+	Rewind    time.Duration     `yaml:"rewind" doc:"what was done in so long before a server restarted or failed over is done again, as it may have lost that: nobody is told twice, and nothing that was kept changes; 0: never"`
 
 	// Dial replaces the plain TCP connection, under TLS; nil: the system's. For virtual networks.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) `yaml:"-"`
@@ -58,6 +59,7 @@ func Defaults() Config {
 		Shards:    256,
 		PoolSize:  20,
 		Timeout:   3 * time.Second,
+		Rewind:    30 * time.Second,
 	}
 }
 
@@ -93,8 +95,12 @@ func (c Config) Validate() error {
 	must(c.Shards >= 1 && c.Shards <= maxShards, "shards: must be 1 to %d, not %d", maxShards, c.Shards)
 	must(c.PoolSize >= 1, "pool_size: must be at least 1, not %d", c.PoolSize)
 	must(c.Timeout >= 10*time.Millisecond, "timeout: must be at least 10ms, not %s", c.Timeout)
+	must(c.Rewind >= 0 && c.Rewind <= maxRewind, "rewind: must be 0 to %s, not %s", maxRewind, c.Rewind)
 	return errors.Join(errs...)
 }
+
+// maxRewind keeps what is read again to what a stage can do in a moment.
+const maxRewind = time.Hour
 
 func isHostPort(address string) bool {
 	host, port, err := net.SplitHostPort(address)

@@ -45,6 +45,8 @@ tls.key_file: is missing; cert_file needs it`},
 		{"all numbers", func(c *Config) { c.Shards, c.PoolSize, c.Timeout = 0, 0, 0 }, `shards: must be 1 to 16384, not 0
 pool_size: must be at least 1, not 0
 timeout: must be at least 10ms, not 0s`},
+		{"rewind", func(c *Config) { c.Rewind = -time.Second }, "rewind: must be 0 to 1h0m0s, not -1s"},
+		{"never rewind", func(c *Config) { c.Rewind = 0 }, ""},
 		{"many shards", func(c *Config) { c.Shards = 16385 }, "shards: must be 1 to 16384, not 16385"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

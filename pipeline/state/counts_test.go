@@ -75,7 +75,7 @@ func TestCountsReadBack(t *testing.T) {
 		change(t, s, replacing("@a:x", "!1:x", ""), replacing("@a:x", "!2:x", "\x00"))
 		counted(t, s, []string{"@a:x"}, []map[string][]byte{{"!2:x": {0}}})
 		change(t, s, replacing("@a:x", "!2:x", ""))
-		if n, err := s.client.Exists(t.Context(), s.keys.counts("@a:x")).Result(); err != nil || n != 0 {
+		if n, err := s.client().Exists(t.Context(), s.keys.counts("@a:x")).Result(); err != nil || n != 0 {
 			t.Errorf("a user with nothing unread has a key: %d, %v", n, err)
 		}
 	})
@@ -205,7 +205,7 @@ func TestContendedCountsGiveUp(t *testing.T) {
 	other := open(t, single(t))
 	other.keys = s.keys
 	if !onRealServers() {
-		other.client = s.client
+		other.link.Store(s.client())
 	}
 	tries := 0
 	err := s.ChangeCounts(t.Context(), []pipeline.CountChange{{UserID: "@a:x", RoomID: "!r:x", Apply: func(saved []byte) []byte {

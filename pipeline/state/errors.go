@@ -73,7 +73,7 @@ var serverHints = [...]struct{ word, hint string }{
 	{"WRONGPASS", "check redis.username and redis.password"},
 	{"NOAUTH", "the server wants a password: set redis.password"},
 	{"AUTH <password> called without any password", "the server has no password: remove redis.password"},
-	{"NOPERM", "the ACL of redis.username must allow keys that begin with redis.key_prefix and +@read +@write +@scripting +@connection, in a cluster +cluster, for tocsin check +info"},
+	{"NOPERM", "the ACL of redis.username must allow keys that begin with redis.key_prefix and +@read +@write +@scripting +@connection, in a cluster +cluster, and +info, without which a failover is not noticed"},
 	{"ACL failure in script", "the ACL of redis.username must allow keys that begin with redis.key_prefix and +@read +@write"},
 	{"CLUSTERDOWN", "the cluster has lost a master or a slot: see CLUSTER INFO; the call is made again until it is back"},
 	{"MOVED", "the server is part of a cluster: set redis.mode to cluster"},

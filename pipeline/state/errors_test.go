@@ -200,7 +200,7 @@ func TestUnknownMaster(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(Sentinel, os.Getenv("TOCSIN_TEST_REDIS_SENTINEL"))
 	if !onRealServers() {
-		cfg = testConfig(Sentinel, runSentinel(t, miniredis.RunT(t)))
+		cfg = testConfig(Sentinel, runSentinel(t, miniredis.RunT(t).Addr()))
 	} else if cfg.Addresses[0] == "" {
 		return
 	}

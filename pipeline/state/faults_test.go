@@ -169,7 +169,7 @@ func TestScriptsFlushed(t *testing.T) {
 	onEach(t, func(t *testing.T, cfg Config) {
 		s := open(t, cfg)
 		traffic(t, cfg, func() {
-			err := s.eachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error { return master.ScriptFlush(ctx).Err() })
+			err := s.client().eachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error { return master.ScriptFlush(ctx).Err() })
 			if err != nil {
 				t.Error(err)
 			}
@@ -308,11 +308,11 @@ func everyCall(s *Store) map[string]func(ctx context.Context) error {
 			return err
 		},
 		"RestorePushers": func(ctx context.Context) error {
-			_, err := s.RestorePushers(ctx, []pipeline.RemovedPusher{{UserID: user, Field: "pusher|app|hush", Saved: "1 2 3 hush"}})
+			_, err := s.RestorePushers(ctx, []pipeline.RemovedPusher{{UserID: user, Field: "pusher|app|hush", Saved: "1 2 3 0 hush"}})
 			return err
 		},
 		"ForgetRemoved": func(ctx context.Context) error {
-			return s.ForgetRemoved(ctx, []pipeline.RemovedPusher{{UserID: user, Field: "pusher|app|hush", Saved: "1 2 3 hush"}})
+			return s.ForgetRemoved(ctx, []pipeline.RemovedPusher{{UserID: user, Field: "pusher|app|hush", Saved: "1 2 3 0 hush"}})
 		},
 		"ScanRemoved": func(ctx context.Context) error {
 			return s.ScanRemoved(ctx, user, func([]pipeline.RemovedPusher) error { return nil })

@@ -398,7 +398,7 @@ func TestGuardRuns(t *testing.T) {
 	eventually(t, "the other's trip", func() bool { id, ok := g.Tripped("app"); return ok && id == trip.ID })
 	g.Tried("quiet", pushkey(0))
 	eventually(t, "the tried pushkey", func() bool {
-		n, err := s.client.PFCount(ctx, s.triedKey("quiet", now.Now())).Result()
+		n, err := s.client().PFCount(ctx, s.triedKey("quiet", now.Now())).Result()
 		return err == nil && n == 1
 	})
 	if _, _, err := s.ResetGuard(ctx, "app", now.Now(), standardLimits.Window); err != nil {
@@ -408,7 +408,7 @@ func TestGuardRuns(t *testing.T) {
 	stop()
 	g.Tried("quiet", pushkey(1))
 	running.Wait()
-	if n, err := s.client.PFCount(t.Context(), s.triedKey("quiet", now.Now())).Result(); err != nil || n != 2 {
+	if n, err := s.client().PFCount(t.Context(), s.triedKey("quiet", now.Now())).Result(); err != nil || n != 2 {
 		t.Errorf("after the end %d pushkeys are noted, %v; want 2", n, err)
 	}
 }
@@ -489,7 +489,7 @@ func TestUnreadableTrip(t *testing.T) {
 	t.Parallel()
 	s, ctx := open(t, single(t)), t.Context()
 	for _, text := range []string{"x", "", " 1 2 3", "a 1 2", "a b 2 3", "a 1 2 3 4"} {
-		if err := s.client.HSet(ctx, s.keys.tripped(), "app", text).Err(); err != nil {
+		if err := s.client().HSet(ctx, s.keys.tripped(), "app", text).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if trips, err := s.Trips(ctx); err == nil {

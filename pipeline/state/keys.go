@@ -3,7 +3,7 @@ package state
 // The keys. Each is named here and nowhere else.
 //
 //	key                              type  written by                                       lifetime                bytes
-//	<p>meta                          hash  Start (start.lua)                                for ever                170
+//	<p>meta                          hash  Start, Restored                                  for ever                170
 //	<p>control                       hash  Pause, Resume                                    until resumed           40 + 60 an order
 //	<p>accounts-applied              hash  SetAccountsApplied (raise_applied.lua)           for ever                30 a partition of the account topic
 //	<p>{sN}:account:<user>           hash  ApplyAccounts, RemovePusher, RestorePushers      for ever                200 + 190 a field + its JSON; a tombstone 140
@@ -65,7 +65,7 @@ func (k keys) accountsApplied() string { return k.prefix + "accounts-applied" }
 // control names the operators' orders: "paused", or "paused app <pattern>", to "ms who".
 func (k keys) control() string { return k.prefix + "control" }
 
-// account names what is known of a user: field to "epoch partition offset value", where an empty value is a tombstone.
+// account names what is known of a user: field to "epoch partition offset time value", where an empty value is a tombstone.
 func (k keys) account(userID string) string { return k.of("account", userID) }
 
 // counts names what a user has unread: room id to bytes; and toldMark with a pusher's name to what it was told.

@@ -86,7 +86,7 @@ func TestKeys(t *testing.T) {
 func keysOf(t *testing.T, s *Store) (lines []string) {
 	t.Helper()
 	var mu sync.Mutex
-	err := s.eachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error {
+	err := s.client().eachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error {
 		scan := master.Scan(ctx, 0, s.keys.prefix+"*", 1000).Iterator()
 		for scan.Next(ctx) {
 			kind, err := master.Type(ctx, scan.Val()).Result()

@@ -40,7 +40,7 @@ func TestLedger(t *testing.T) {
 		if got, err := s.Sent(ctx, user, nil); err != nil || len(got) != 0 {
 			t.Errorf("nothing asked: %v, %v", got, err)
 		}
-		if ttl, err := s.client.TTL(ctx, s.keys.sent(user, "delivered")).Result(); err != nil || ttl <= 0 || ttl > time.Hour {
+		if ttl, err := s.client().TTL(ctx, s.keys.sent(user, "delivered")).Result(); err != nil || ttl <= 0 || ttl > time.Hour {
 			t.Errorf("an entry lives for %v, %v", ttl, err)
 		}
 	})

@@ -37,7 +37,7 @@ func TestStart(t *testing.T) {
 		if !errors.Is(err, ErrShards) || !strings.Contains(err.Error(), "says 8,") || !strings.Contains(err.Error(), "written with 256") {
 			t.Errorf("Start with 8 shards: %v", err)
 		}
-		if err := s.client.Del(ctx, s.keys.meta()).Err(); err != nil {
+		if err := s.client().Del(ctx, s.keys.meta()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if _, ok, err := s.Meta(ctx); ok || err != nil {

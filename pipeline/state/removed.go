@@ -114,7 +114,7 @@ func (s *Store) ScanRemoved(ctx context.Context, userID string, each func([]pipe
 	}
 	var one sync.Mutex
 	var stopped error // each's own error, which is not the server's
-	err := s.eachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+	err := s.client().eachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
 		for cursor := uint64(0); ; {
 			users, next, err := s.scanStep(ctx, master, cursor)
 			if err != nil {

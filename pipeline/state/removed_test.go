@@ -96,13 +96,13 @@ func TestRemovedPusherStaysRemoved(t *testing.T) {
 		removePusher(t, s, user, pusherA, 5, removedAt.Add(time.Hour), true) // the answer was lost: once more
 		apply(t, s, user, pusherA, 5, "first")                               // a replay of its record
 		holds("")
-		want := []pipeline.RemovedPusher{{UserID: user, Field: pusherA, Version: version(1, 0, 5), Reason: "rejected", At: removedAt, Saved: "1 0 5 first"}}
+		want := []pipeline.RemovedPusher{{UserID: user, Field: pusherA, Version: version(1, 0, 5), Reason: "rejected", At: removedAt, Saved: "1 0 5 0 first"}}
 		for _, of := range []string{user, ""} {
 			if diff := compare.Diff(want, scanned(t, s, of)); diff != "" {
 				t.Errorf("kept, asked for %q (-want +got):\n%s", of, diff)
 			}
 		}
-		if ttl, err := s.client.TTL(t.Context(), s.keys.removed(user)).Result(); err != nil || ttl > pipeline.KeptRemoved || ttl < pipeline.KeptRemoved-time.Hour {
+		if ttl, err := s.client().TTL(t.Context(), s.keys.removed(user)).Result(); err != nil || ttl > pipeline.KeptRemoved || ttl < pipeline.KeptRemoved-time.Hour {
 			t.Errorf("kept for %v, %v", ttl, err)
 		}
 		apply(t, s, user, pusherA, 6, "set anew")
@@ -131,7 +131,7 @@ func TestRestorePushers(t *testing.T) {
 				apply(t, s, user, pusherA, 6, "18 {2}")
 				apply(t, s, user, pusherA, 7, "")
 			}, pipeline.RemovedSince, ""},
-			{"lost", func(user string) { s.client.Del(ctx, s.keys.account(user)) }, pipeline.RemovedSince, ""},
+			{"lost", func(user string) { s.client().Del(ctx, s.keys.account(user)) }, pipeline.RemovedSince, ""},
 		}
 		var want []pipeline.Restored
 		for i, a := range after {
@@ -317,7 +317,7 @@ func TestUnreadableRemoved(t *testing.T) {
 	t.Parallel()
 	s, ctx := open(t, single(t)), t.Context()
 	for _, text := range []string{"", "x", "1 r", "1 r 1 2", "x r 1 2 3 v", "1 %zz 1 2 3 v"} {
-		if err := s.client.HSet(ctx, s.keys.removed("@secret:x"), pusherA, text).Err(); err != nil {
+		if err := s.client().HSet(ctx, s.keys.removed("@secret:x"), pusherA, text).Err(); err != nil {
 			t.Fatal(err)
 		}
 		err := s.ScanRemoved(ctx, "@secret:x", func([]pipeline.RemovedPusher) error { return nil })

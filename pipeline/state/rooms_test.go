@@ -104,7 +104,7 @@ func TestRevisionsNeverComeAgain(t *testing.T) {
 	onEach(t, func(t *testing.T, cfg Config) {
 		s, ctx := open(t, cfg), t.Context()
 		lost := save(t, s, pipeline.RoomChange{RoomID: "!r:x", Set: map[string]string{"a": "lost"}})
-		if err := s.client.Del(ctx, s.keys.room("!r:x")).Err(); err != nil {
+		if err := s.client().Del(ctx, s.keys.room("!r:x")).Err(); err != nil {
 			t.Fatal(err)
 		}
 		now := save(t, s, pipeline.RoomChange{RoomID: "!r:x", Set: map[string]string{"a": "kept"}})
@@ -235,8 +235,8 @@ func TestIndexKeepsTheNewest(t *testing.T) {
 			save(t, s, pipeline.RoomChange{RoomID: "!r:x", Index: part})
 		}
 		save(t, s, pipeline.RoomChange{RoomID: "!r:x", Index: []pipeline.IndexEntry{entry("$late", 1, "$root", 1)}}) // older than all that are kept
-		size, err := s.client.ZCard(ctx, s.keys.index("!r:x")).Result()
-		threads, err2 := s.client.HLen(ctx, s.keys.threads("!r:x")).Result()
+		size, err := s.client().ZCard(ctx, s.keys.index("!r:x")).Result()
+		threads, err2 := s.client().HLen(ctx, s.keys.threads("!r:x")).Result()
 		if err != nil || err2 != nil || size != indexSize || threads != indexSize/2 {
 			t.Errorf("the index holds %d events, %v, %d in threads, %v; want %d and half of them", size, err, threads, err2, indexSize)
 		}

@@ -35,6 +35,10 @@ var (
 	fillRoomLua string
 	//go:embed lua/change_counts.lua
 	changeCountsLua string
+	//go:embed lua/restore_room.lua
+	restoreRoomLua string
+	//go:embed lua/restored.lua
+	restoredLua string
 	//go:embed lua/probe.lua
 	probeLua string
 
@@ -45,6 +49,8 @@ var (
 	saveRoomScript      = newScript(saveRoomLua)
 	fillRoomScript      = newScript(fillRoomLua)
 	changeCountsScript  = newScript(changeCountsLua)
+	restoreRoomScript   = newScript(restoreRoomLua)
+	restoredScript      = newScript(restoredLua)
 	probeScript         = newScript(probeLua)
 )
 

@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -47,7 +48,9 @@ var (
 // Store is a connection to Redis. All methods are safe for concurrent use. Call [Store.Start] before anything is read or written: it makes sure that
 // the keys are spread as they were when they were written.
 type Store struct {
-	client  redis.UniversalClient
+	link    atomic.Pointer[link]
+	cfg     Config
+	dial    dialFunc
 	mode    string
 	server  string // as errors name it
 	keys    keys
@@ -70,20 +73,24 @@ func Open(cfg Config) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{
-		client:  redis.NewUniversalClient(options(cfg, dial)),
+	s := &Store{
+		cfg:     cfg,
+		dial:    dial,
 		mode:    cfg.Mode,
 		server:  describe(cfg),
 		keys:    newKeys(cfg),
 		timeout: cfg.Timeout,
 		log:     log,
-	}, nil
+	}
+	s.link.Store(newLink(s.options(nil), nil))
+	return s, nil
 }
 
-// options is the configuration in the driver's words.
-func options(cfg Config, dial dialFunc) *redis.UniversalOptions {
+// options is the configuration in the driver's words. The servers of more addresses are asked, too.
+func (s *Store) options(more []string) *redis.UniversalOptions {
+	cfg := s.cfg
 	return &redis.UniversalOptions{
-		Addrs:            cfg.Addresses,
+		Addrs:            append(more, cfg.Addresses...),
 		IsClusterMode:    cfg.Mode == Cluster,
 		MasterName:       cfg.Sentinel.Master,
 		SentinelUsername: cfg.Sentinel.Username,
@@ -91,7 +98,7 @@ func options(cfg Config, dial dialFunc) *redis.UniversalOptions {
 		Username:         cfg.Username,
 		Password:         cfg.Password.Reveal(),
 		DB:               cfg.DB,
-		Dialer:           dial,
+		Dialer:           s.dial,
 		DialTimeout:      cfg.Timeout,
 		DialerRetries:    1, // the stages call again, and want to know soon why it fails
 		MaxRetries:       1, // for a connection that ended while nobody looked
@@ -122,24 +129,29 @@ func describe(cfg Config) string {
 }
 
 // Close ends all connections. Calls that still run fail.
-func (s *Store) Close() error { return s.client.Close() }
+func (s *Store) Close() error { return s.client().Close() }
 
-// Ping asks every master whether it is there and serves.
-func (s *Store) Ping(ctx context.Context) error {
+// Ping asks every master whether it is there and serves. It is [ErrOtherServer] while one of them has not been accepted.
+func (s *Store) Ping(ctx context.Context) error { return s.pingThrough(ctx, s.client()) }
+
+func (s *Store) pingThrough(ctx context.Context, l *link) error {
 	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	err := s.eachMaster(within, func(ctx context.Context, master *redis.Client) error {
+	err := l.eachMaster(within, func(ctx context.Context, master *redis.Client) error {
 		return master.Ping(ctx).Err()
 	})
 	if err == nil {
-		err = s.client.Exists(within, s.keys.meta()).Err() // a cluster that is down answers pings
+		err = l.Exists(within, s.keys.meta()).Err() // a cluster that is down answers pings
+	}
+	if l.otherMet() {
+		err = ErrOtherServer
 	}
 	return s.fail(ctx, "ping", err)
 }
 
 // eachMaster calls fn for each server that takes writes, side by side in a cluster.
-func (s *Store) eachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error {
-	switch client := s.client.(type) {
+func (l *link) eachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error {
+	switch client := l.UniversalClient.(type) {
 	case *redis.ClusterClient:
 		return client.ForEachMaster(ctx, fn)
 	case *redis.Client:
@@ -181,7 +193,7 @@ func (s *Store) ask(ctx context.Context, op string, n int, queue func(pipe redis
 func (s *Store) exec(ctx context.Context, queue func(redis.Pipeliner)) ([]redis.Cmder, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	pipe := s.client.Pipeline()
+	pipe := s.client().Pipeline()
 	queue(pipe)
 	answers, err := pipe.Exec(ctx)
 	failed := func(answer redis.Cmder) bool { return answer.Err() != nil }

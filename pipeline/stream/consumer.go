@@ -34,14 +34,21 @@ type ConsumerConfig struct {
 
 	// Start is called before the first record of a partition is taken, with the committed offset (-1 if there is none), and returns where to begin: the same,
 	// or lower to see records again, or higher to leave some out. It is called again when the partition has to begin elsewhere. An error is told,
-	// and the call made again. Optional: nil begins at the committed offset, or at the first record.
+	// and the call made again. Optional: nil begins at the committed offset, or at the first record. After a rewind it is asked with the offset of that.
 	Start func(ctx context.Context, topic string, partition int, committed int64) (int64, error)
+
+	// Memory names the store in which the handler saves what it does, without white space; "" if that can't be told. It is asked before the first record of an assignment is taken, and may
+	// wait until the store is well; and each Config.CommitInterval, when nil as an error says that the store is well now. Another name than the last commit's, such as that
+	// of the replica that took over, says that the store may have lost its last writes: then what was done in the last Rewind is read again (see rewind.go). Optional.
+	Memory func(ctx context.Context) (string, error)
+	Rewind time.Duration // more than the store can lose
 }
 
 // Mark is a place in a partition: offsets can be compared only within one incarnation of the topic.
 type Mark struct {
-	Incarnation int64 // see [Record.Incarnation]
-	Offset      int64 // all below are done
+	Incarnation int64  // see [Record.Incarnation]
+	Offset      int64  // all below are done
+	Memory      string // what [ConsumerConfig.Memory] said; "" if that is not known, or not of interest
 }
 
 // Consumer is one member of a consumer group. Its methods are safe for concurrent use, except that Run is called once.
@@ -58,6 +65,7 @@ type Consumer struct {
 
 	mu          sync.Mutex
 	current     *generation // nil while there is none
+	live        *generation // also while it finds out what was committed, and while it drains
 	generations int64
 	occupied    map[int]chan struct{} // by partition; closed when the goroutine that works on it has ended
 }
@@ -152,7 +160,8 @@ func (c *Consumer) newGeneration(gen *kafka.Generation) *generation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.generations++
-	return &generation{consumer: c, gen: gen, number: c.generations, kicked: make(chan struct{}, 1), lapsed: make(chan error, 1)}
+	c.live = &generation{consumer: c, gen: gen, number: c.generations, kicked: make(chan struct{}, 1), lapsed: make(chan error, 1), over: make(chan struct{})}
+	return c.live
 }
 
 // leave ends a membership until the coordinator says that it is over. When kafka-go can't reach the coordinator at the end of a generation, it forgets its
@@ -207,6 +216,16 @@ func (c *Consumer) occupy(ctx context.Context, partition int) (release func(), o
 		}
 	}
 	return release, true
+}
+
+// bury notes that a generation has ended.
+func (c *Consumer) bury(g *generation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live == g {
+		c.live = nil
+	}
+	close(g.over)
 }
 
 func (c *Consumer) setCurrent(g *generation) {

@@ -15,6 +15,8 @@
 // committed each Config.CommitInterval (generation.go). So a crash repeats what was in work and loses nothing. When the generation ends, what has
 // not begun is dropped, what runs may finish within Config.DrainTimeout, and the watermarks are committed once more.
 //
+// Where the store that the stage saves in may have lost its last writes, the last records are read again, marked [Record.Again] (rewind.go).
+//
 // Work that is not done after Config.StuckAfter is named by the watchdog (watchdog.go).
 //
 // A [Tail] reads a topic in every process and without a group; [Cluster.Scan] reads what a topic has, once; a [Writer] writes; [DeadLetters] buries what can't be handled.

@@ -31,12 +31,15 @@ type generation struct {
 	parts    []*partition
 	kicked   chan struct{} // has an element when a commit is wanted now
 	lapsed   chan error    // gets an element when the generation has to end
+	over     chan struct{} // closed when it has ended
+	memory   string        // where its work is saved
 	wg       sync.WaitGroup
 }
 
 // run works on the assigned partitions until ended does or something makes a new assignment necessary; then it drains. cut ends the handlers' calls too.
 func (g *generation) run(ended, cut context.Context) {
 	c := g.consumer
+	defer c.bury(g)
 	taking, stopTaking := context.WithCancel(cut)
 	defer stopTaking()
 	defer context.AfterFunc(ended, stopTaking)()
@@ -44,7 +47,7 @@ func (g *generation) run(ended, cut context.Context) {
 	defer stopHandling()
 
 	defer c.dealt.Store(-1) // before the group joins again
-	if !g.assign(taking, handling) {
+	if !g.begin(taking, handling) {
 		return
 	}
 	for _, p := range g.parts {
@@ -58,6 +61,7 @@ func (g *generation) run(ended, cut context.Context) {
 	}
 	g.wg.Go(func() { g.watch(taking) })
 	g.wg.Go(func() { g.look(taking) })
+	g.wg.Go(func() { g.witness(taking) })
 	c.setCurrent(g)
 	defer c.setCurrent(nil)
 
@@ -67,6 +71,26 @@ func (g *generation) run(ended, cut context.Context) {
 	}
 	stopTaking()
 	g.drain(cut, stopHandling)
+}
+
+// begin finds out what there is to know before the first record, unless the generation lapses first.
+func (g *generation) begin(taking, handling context.Context) bool {
+	taking, stop := context.WithCancel(taking)
+	defer stop()
+	lapsed := make(chan bool, 1)
+	go func() {
+		select {
+		case err := <-g.lapsed:
+			g.lapse(err)
+			stop()
+			lapsed <- true
+		case <-taking.Done():
+			lapsed <- false
+		}
+	}()
+	begun := g.recall(taking) && g.assign(taking, handling)
+	stop()
+	return !<-lapsed && begun
 }
 
 // assign finds out what was committed of the assigned partitions.
@@ -86,7 +110,7 @@ func (g *generation) assign(taking, handling context.Context) bool {
 	for _, id := range ids {
 		log := c.log.With("partition", id)
 		g.parts = append(g.parts, &partition{
-			consumer: c, id: id, generation: g.number, handling: handling, kick: g.kick, log: log,
+			consumer: c, id: id, generation: g.number, memory: g.memory, handling: handling, kick: g.kick, log: log,
 			fetches: &complaint{log: log, what: "fetch records", patience: networkPatience}, takes: &complaint{log: log, what: "take records"},
 			committed: commits[id], drained: make(chan struct{}), saved: -1, announced: -1, end: -1,
 		})

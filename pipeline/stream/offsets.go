@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -96,7 +98,7 @@ func (c *Cluster) Committed(ctx context.Context, group, topic string) (map[int]M
 	marks := map[int]Mark{}
 	for p, commit := range commits {
 		if commit.offset >= 0 {
-			marks[p] = Mark{Incarnation: commit.note.incarnation, Offset: commit.offset}
+			marks[p] = Mark{Incarnation: commit.note.incarnation, Offset: commit.offset, Memory: commit.note.memory}
 		}
 	}
 	return marks, nil
@@ -113,10 +115,16 @@ type commit struct {
 type note struct {
 	incarnation int64     // see [Record.Incarnation]
 	time        time.Time // Kafka time of the newest record that was done, at most that of the commit itself; zero if unknown
+	memory      string    // where the handler saved what it did; "" if unknown
+	safe        int64     // below it nothing of that can be lost; says nothing if the memory is unknown
 }
 
 func (n note) String() string {
-	return fmt.Sprintf("tocsin incarnation=%d time=%d", n.incarnation, n.time.UnixMilli())
+	s := fmt.Sprintf("tocsin incarnation=%d time=%d", n.incarnation, n.time.UnixMilli())
+	if n.memory != "" {
+		s += fmt.Sprintf(" safe=%d memory=%s", n.safe, n.memory)
+	}
+	return s
 }
 
 // milliseconds is a time as Kafka keeps it.
@@ -128,7 +136,14 @@ func parseNote(s string) note {
 	if n, err := fmt.Sscanf(s, "tocsin incarnation=%d time=%d", &incarnation, &ms); n != 2 || err != nil {
 		return note{}
 	}
-	return note{incarnation: incarnation, time: time.UnixMilli(ms)}
+	n := note{incarnation: incarnation, time: time.UnixMilli(ms)}
+	if fields := strings.Fields(s); len(fields) >= 5 {
+		safe, err := strconv.ParseInt(strings.TrimPrefix(fields[3], "safe="), 10, 64)
+		if memory, ok := strings.CutPrefix(fields[4], "memory="); ok && err == nil {
+			n.safe, n.memory = safe, memory
+		}
+	}
+	return n
 }
 
 // commits asks the group's coordinator.

@@ -56,6 +56,13 @@ func TestNote(t *testing.T) {
 	if got := parseNote(n.String()); got != n {
 		t.Errorf("%q reads as %+v, want %+v", n, got, n)
 	}
+	n.memory, n.safe = "0123456789abcdef", 77
+	if got := parseNote(n.String() + " later=1"); got != n {
+		t.Errorf("%q reads as %+v, want %+v", n, got, n)
+	}
+	if got, want := parseNote("tocsin incarnation=7 time=9 safe=x memory=m"), (note{incarnation: 7, time: time.UnixMilli(9)}); got != want {
+		t.Errorf("a note that is right in part reads as %+v, want %+v", got, want)
+	}
 	for _, foreign := range []string{"", "x", "tocsin", "tocsin incarnation=x time=1", "NO_METADATA"} {
 		if got := parseNote(foreign); got != (note{}) {
 			t.Errorf("%q reads as %+v, want nothing", foreign, got)

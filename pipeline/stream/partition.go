@@ -25,6 +25,7 @@ type partition struct {
 	takes      *complaint
 
 	committed commit        // as the group had it at the beginning
+	memory    string        // where the handler saves what it does; "" if unknown
 	drained   chan struct{} // closed when the partition is given up and no lane has anything of it
 
 	jobs    int  // in lanes, waiting or running; guarded by lanes.mu
@@ -34,7 +35,11 @@ type partition struct {
 	mu          sync.Mutex
 	mark        *watermark // nil until it is known where to begin
 	incarnation int64
-	saved       int64     // what is committed; -1 if nothing
+	saved       int64 // what is committed; -1 if nothing
+	savedNote   note  // with it
+	again       int64 // records below it had been done before
+	before      note  // of the commit that said so
+	history     history
 	resave      bool      // commit even if the offset has not moved
 	gone        bool      // the topic was missing: what it has now may be another log, to which our commits do not belong
 	announced   int64     // what ConsumerConfig.Committed was told; -1 if nothing
@@ -117,8 +122,9 @@ func (p *partition) begin(taking context.Context, committed commit) (offset int6
 			return nil
 		}
 		p.tell(committed, at)
+		offset = p.rewinds(committed, at)
 		if cfg.Start != nil {
-			known := at.offset
+			known := offset
 			if at.verdict == isFresh {
 				known = -1
 			}
@@ -128,7 +134,7 @@ func (p *partition) begin(taking context.Context, committed commit) (offset int6
 			}
 			offset = min(max(from, at.bounds.First), at.bounds.End)
 		}
-		p.reset(at, offset)
+		p.reset(committed, at, offset)
 		return nil
 	})
 	return offset, ok
@@ -136,11 +142,12 @@ func (p *partition) begin(taking context.Context, committed commit) (offset int6
 
 // reset begins at an offset. Records of an earlier numbering that are still in work finish by their own watermark: they could not be read again,
 // so the commit need not wait for them.
-func (p *partition) reset(at resumption, offset int64) {
+func (p *partition) reset(committed commit, at resumption, offset int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.remember(committed, at, offset)
 	p.mark = newWatermark(offset, p.consumer.cluster.cfg.MaxInFlight, p.consumer.cluster.cfg.MaxInFlightBytes)
-	p.incarnation, p.saved, p.announced = at.incarnation, at.offset, -1
+	p.incarnation, p.saved, p.savedNote, p.announced = at.incarnation, p.again, committed.note, -1
 	p.end, p.gone = at.bounds.End, false
 	if at.verdict != goesOn {
 		p.resave = true
@@ -203,7 +210,7 @@ func (p *partition) admit(ctx context.Context, records []*Record) (n int, ok boo
 func (p *partition) take(taking context.Context, records []*Record) bool {
 	p.mu.Lock()
 	for _, r := range records {
-		r.Generation, r.Incarnation = p.generation, p.incarnation
+		r.Generation, r.Incarnation, r.Again = p.generation, p.incarnation, r.Offset < p.again
 	}
 	entries := p.mark.begin(records)
 	p.waitsUntil = time.Time{}
@@ -307,16 +314,19 @@ func (p *partition) due(anyway bool) (offset int64, n note, ok bool) {
 		return 0, note{}, false
 	}
 	_, done, _ := p.mark.marks()
-	offset = max(done, p.saved) // after a rewind the commit waits until the work has come back to it
-	return offset, p.note(), offset != p.saved || p.resave || anyway
+	offset, n = max(done, p.saved), p.note() // after a rewind the commit waits until the work has come back to it
+	moved := offset != p.saved || n.memory != p.savedNote.memory || n.safe == offset && n.safe != p.savedNote.safe
+	return offset, n, moved || p.resave || anyway
 }
 
 // note is what a commit of now remembers. p.mu is held.
 func (p *partition) note() note {
 	n := note{incarnation: p.incarnation, time: p.committed.note.time}
-	if _, _, newest := p.mark.marks(); newest.After(n.time) {
+	_, done, newest := p.mark.marks()
+	if newest.After(n.time) {
 		n.time = newest
 	}
+	p.annotate(&n, done)
 	if now := milliseconds(p.consumer.cluster.clock.Now()); n.time.IsZero() || n.time.After(now) {
 		n.time = now
 	}
@@ -328,7 +338,7 @@ func (p *partition) save(offset int64, n note) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n.incarnation == p.incarnation {
-		p.saved, p.resave = offset, false
+		p.saved, p.savedNote, p.resave = offset, n, false
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 	reasonBadNotification = "bad_notification" // no request body could be made
 	reasonDNS             = "dns"              // the host has no address
 	reasonTLS             = "tls"              // no trusted TLS connection could be made
+	reasonProxy           = "proxy"            // the configured proxy could not be reached, or would not connect
 	reasonConnect         = "connect"          // no connection could be made, or it broke before the request had left
 	reasonStale           = "stale_connection" // a connection that had been idle was closed by the gateway just then
 	reasonTimeout         = "timeout"          // the request left, and no answer came in time
@@ -53,20 +55,32 @@ type attempt struct {
 	sent    bool        // the request left: it may have been received in full
 	reused  bool        // on a connection that had been idle
 	began   bool        // an answer began to come
+	shaking bool        // a TLS handshake began, and no connection came of it
 }
 
-// classify says what an attempt to push to pushkey came to. It is a table: see the tests. now is for a Retry-After that is a date.
+// classify says what an attempt to push to each of the pushkeys came to, in their order. It is a table: see the tests. now is for a Retry-After that is a date.
 //
 // Only a 2xx answer that names the pushkey in "rejected" may cost a pusher its life (Push Gateway API). Each other answer is tried again, for a time
 // that fits what it says.
-func classify(a attempt, pushkey string, now time.Time) pushers.Outcome {
-	if a.status == 0 {
-		return classifyError(a)
+func classify(a attempt, pushkeys []string, now time.Time) []pushers.Outcome {
+	switch {
+	case a.status == 0:
+		return same(classifyError(a), len(pushkeys))
+	case a.status >= 200 && a.status < 300:
+		return classifyAccepted(a, pushkeys)
 	}
+	return same(classifyStatus(a, now), len(pushkeys))
+}
+
+// same is an outcome that concerns n pushkeys alike.
+func same(o pushers.Outcome, n int) []pushers.Outcome {
+	return slices.Repeat([]pushers.Outcome{o}, n)
+}
+
+// classifyStatus says what an answer means that is not 2xx.
+func classifyStatus(a attempt, now time.Time) pushers.Outcome {
 	o := pushers.Outcome{Verdict: pushers.Retry, Status: a.status, Reason: statusReason(a.status), RetryAfter: retryAfter(a.header, now)}
 	switch s := a.status; {
-	case s >= 200 && s < 300:
-		return classifyAccepted(a, pushkey)
 	case s >= 300 && s < 400: // not followed; the URL is wrong, or a proxy shows a page meanwhile
 		o.Verdict, o.RetryAfter = pushers.Misconfigured, slowly
 	case s == 401 || s == 403 || s == 404 || s == 405 || s == 410: // there is no push gateway, or it is locked
@@ -82,9 +96,9 @@ func classify(a attempt, pushkey string, now time.Time) pushers.Outcome {
 	return o
 }
 
-// classifyAccepted reads the list of rejected pushkeys.
-func classifyAccepted(a attempt, pushkey string) pushers.Outcome {
-	o := pushers.Outcome{Verdict: pushers.Delivered, Status: a.status, Reason: reasonAccepted}
+// classifyAccepted reads the list of rejected pushkeys, which concerns each device alone.
+func classifyAccepted(a attempt, pushkeys []string) []pushers.Outcome {
+	accepted := pushers.Outcome{Verdict: pushers.Delivered, Status: a.status, Reason: reasonAccepted}
 	var reply struct {
 		Rejected []string `json:"rejected"`
 	}
@@ -93,16 +107,18 @@ func classifyAccepted(a attempt, pushkey string) pushers.Outcome {
 		err = errors.New("the reply is not an object with a list of texts, rejected") // without the bytes: they may be a secret
 	}
 	if err != nil {
-		o.Reason, o.Cause = reasonUnreadableReply, err
-		return o
+		accepted.Reason, accepted.Cause, reply.Rejected = reasonUnreadableReply, err, nil
 	}
-	for _, rejected := range reply.Rejected {
-		if rejected == pushkey {
-			return pushers.Outcome{Verdict: pushers.Gone, Status: a.status, Reason: reasonRejected}
+	if slices.ContainsFunc(reply.Rejected, func(rejected string) bool { return !slices.Contains(pushkeys, rejected) }) {
+		accepted.Reason = reasonOthersRejected
+	}
+	outcomes := same(accepted, len(pushkeys))
+	for i, pushkey := range pushkeys {
+		if slices.Contains(reply.Rejected, pushkey) {
+			outcomes[i] = pushers.Outcome{Verdict: pushers.Gone, Status: a.status, Reason: reasonRejected}
 		}
-		o.Reason = reasonOthersRejected
 	}
-	return o
+	return outcomes
 }
 
 // classifyError says what it means that no answer came.
@@ -110,6 +126,10 @@ func classifyError(a attempt) pushers.Outcome {
 	o := pushers.Outcome{Verdict: pushers.Retry, Reason: reasonConnect, Cause: a.err}
 	if refused := (*refusal)(nil); errors.As(a.err, &refused) {
 		o.Verdict, o.Reason = pushers.Drop, refused.reason
+		return o
+	}
+	if failed := (*proxyError)(nil); errors.As(a.err, &failed) {
+		o.Reason = reasonProxy
 		return o
 	}
 	sent := a.sent && !brokeWriting(a.err)
@@ -127,7 +147,7 @@ func classifyError(a attempt) pushers.Outcome {
 		}
 	case isDNS(a.err):
 		o.Reason = reasonDNS
-	case isTLS(a.err):
+	case a.shaking || isTLS(a.err):
 		o.Reason = reasonTLS
 	}
 	return o

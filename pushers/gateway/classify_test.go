@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -80,6 +82,9 @@ func TestClassify(t *testing.T) {
 		{"no connection in time", attempt{err: context.DeadlineExceeded}, outcome(pushers.Retry, "connect", 0)},
 		{"certificate", attempt{err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, outcome(pushers.Retry, "tls", 0)},
 		{"no TLS", attempt{err: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, outcome(pushers.Retry, "tls", 0)},
+		{"no handshake in time", attempt{err: context.DeadlineExceeded, shaking: true}, outcome(pushers.Retry, "tls", 0)},
+		{"handshake reset", attempt{err: reset, shaking: true}, outcome(pushers.Retry, "tls", 0)},
+		{"proxy away", attempt{err: &proxyError{dial(&net.DNSError{Err: "no such host"})}}, outcome(pushers.Retry, "proxy", 0)},
 		{"TLS alert", attempt{err: &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}}, outcome(pushers.Retry, "tls", 0)},
 		{"broke while it was written", attempt{err: fmt.Errorf("transport: %w", write), sent: true}, outcome(pushers.Retry, "connect", 0)},
 		{"timeout after it left", attempt{err: context.DeadlineExceeded, sent: true}, outcome(pushers.Uncertain, "timeout", 0)},
@@ -117,7 +122,7 @@ func TestClassify(t *testing.T) {
 	for _, tc := range rows {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			got := classify(tc.in, "key", now)
+			got := classify(tc.in, []string{"key"}, now)[0]
 			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(pushers.Outcome{}, "Cause")); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
@@ -128,13 +133,42 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// TestClassifyEach holds that a list of rejected pushkeys concerns each device of a bundle alone, and anything else all of them.
+func TestClassifyEach(t *testing.T) {
+	t.Parallel()
+	gone := pushers.Outcome{Verdict: pushers.Gone, Reason: "rejected", Status: 200}
+	accepted := pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted", Status: 200}
+	others := pushers.Outcome{Verdict: pushers.Delivered, Reason: "others_rejected", Status: 200}
+	unreadable := pushers.Outcome{Verdict: pushers.Delivered, Reason: "unreadable_reply", Status: 200}
+	busy := pushers.Outcome{Verdict: pushers.Retry, Reason: "http_503", Status: 503}
+	for reply, want := range map[string][]pushers.Outcome{
+		`200 {"rejected":[]}`:                {accepted, accepted, accepted},
+		`200 {"rejected":["b"]}`:             {accepted, gone, accepted},
+		`200 {"rejected":["c","a","a"]}`:     {gone, accepted, gone},
+		`200 {"rejected":["b","x"]}`:         {others, gone, others},
+		`200 {"rejected":["a","b","c","x"]}`: {gone, gone, gone},
+		`200 {"rejected":["a",1]}`:           {unreadable, unreadable, unreadable},
+		`503 {"rejected":["a"]}`:             {busy, busy, busy},
+	} {
+		code, body, _ := strings.Cut(reply, " ")
+		status, err := strconv.Atoi(code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := classify(attempt{status: status, body: []byte(body)}, []string{"a", "b", "c"}, now)
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(pushers.Outcome{}, "Cause")); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", reply, diff)
+		}
+	}
+}
+
 // FuzzClassify holds that only a 2xx answer whose list has the pushkey costs a pusher its life, and that no wish is longer than an hour.
 func FuzzClassify(f *testing.F) {
 	f.Add(200, `{"rejected":["key"]}`, "")
 	f.Add(503, `{"rejected":["key"]}`, "120")
 	f.Add(429, ``, "Sun, 22 Nov 2026 12:00:30 GMT")
 	f.Fuzz(func(t *testing.T, status int, body, wish string) {
-		o := classify(attempt{status: status, body: []byte(body), header: http.Header{"Retry-After": {wish}}, err: io.EOF}, "key", now)
+		o := classify(attempt{status: status, body: []byte(body), header: http.Header{"Retry-After": {wish}}, err: io.EOF}, []string{"key"}, now)[0]
 		if o.Verdict == pushers.Gone && (status < 200 || status > 299) {
 			t.Errorf("status %d removes a pusher", status)
 		}

@@ -1,15 +1,18 @@
 package gateway
 
-// The address policy: which URLs are pushed to, and which addresses are dialled.
+// The address policy: which URLs are pushed to, and which addresses are connected to.
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"syscall"
 
 	"code.dny.dev/ssrf"
+	"github.com/gobwas/glob"
 )
 
 // StandardPath is the path that the URL of a gateway has (Client-Server API, POST /pushers/set, data.url).
@@ -17,6 +20,9 @@ const StandardPath = "/_matrix/push/v1/notify"
 
 // AnyPath as [Config.Path] lets URLs have any path.
 const AnyPath = "*"
+
+// maxHost is the length of the longest name in the DNS, with the dot of the root (RFC 1035, section 3.1).
+const maxHost = 254
 
 // refusal says that a rule of ours forbids the request: trying again changes nothing.
 type refusal struct {
@@ -52,6 +58,10 @@ func (c Config) target(raw string) (*url.URL, error) {
 		return nil, badURL("the scheme must be https, not %q", u.Scheme)
 	case u.Hostname() == "":
 		return nil, badURL("it names no host")
+	case len(u.Hostname()) > maxHost:
+		return nil, badURL("its host is longer than a name can be: %d bytes", len(u.Hostname()))
+	case isNumber(u.Hostname()):
+		return nil, badURL("%s: the host is a number, neither a name nor an address as RFC 3986 writes it", u.Host)
 	case u.User != nil:
 		return nil, badURL("%s: it must not have a user or password", u.Host)
 	case path != AnyPath && u.EscapedPath() != path:
@@ -60,26 +70,90 @@ func (c Config) target(raw string) (*url.URL, error) {
 	return u, nil
 }
 
+// isNumber says that a host would be an address to those who read it as C libraries and browsers do, and is none that Go knows: 2130706433, 0x7f000001,
+// 0177.0.0.1, 127.1. No name in the DNS ends like that (RFC 3696, section 2).
+func isNumber(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	host = strings.TrimSuffix(host, ".")
+	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
+}
+
 // guard refuses connections to addresses that are not on the public internet. It looks at the address that is about to be dialled, after the
 // name was resolved, so that a name that changes between check and use gains nothing.
-type guard struct{ public *ssrf.Guardian }
+type guard struct {
+	public *ssrf.Guardian
+	hosts  []*glob.Pattern // whose addresses are not looked at
+}
 
-func newGuard(allowed []netip.Prefix) guard {
+func newGuard(networks []netip.Prefix, hosts []string) guard {
 	var v4, v6 []netip.Prefix
-	for _, prefix := range allowed {
+	for _, prefix := range networks {
 		if prefix.Addr().Is4() {
 			v4 = append(v4, prefix)
 		} else {
 			v6 = append(v6, prefix)
 		}
 	}
-	return guard{ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))}
+	g := guard{public: ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))}
+	for _, host := range hosts {
+		if compiled, err := glob.Compile(bareHost(host), '.'); err == nil { // what is no pattern allows nothing
+			g.hosts = append(g.hosts, compiled)
+		}
+	}
+	return g
+}
+
+// bareHost is a host name as names are compared: in small letters, without the dot of the root.
+func bareHost(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
+
+// trusts says that the operator has allowed the host by name, wherever it is. An address is no name: allowed networks are for those.
+func (g guard) trusts(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	host = bareHost(host)
+	return slices.ContainsFunc(g.hosts, func(allowed *glob.Pattern) bool { return allowed.Match(host) })
 }
 
 // control is a [net.Dialer.Control].
 func (g guard) control(network, address string, conn syscall.RawConn) error {
-	if err := g.public.Safe(network, address, conn); err != nil {
-		return &refusal{reasonBlockedAddress, fmt.Errorf("address refused: %w (delivery.allow_cidrs allows networks)", err)}
+	err := g.public.Safe(network, address, conn)
+	if err == nil {
+		err = g.translated(address)
+	}
+	if err != nil {
+		return blockedAddress(err)
 	}
 	return nil
+}
+
+// translated looks through an address that NAT64 translates, where an operator has allowed those: what it leads to must be public, too.
+func (g guard) translated(address string) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil || !ssrf.IPv6NAT64Prefix.Contains(to.Addr()) {
+		return nil
+	}
+	bytes := to.Addr().As16()
+	if err := g.public.SafeAddr(netip.AddrFrom4([4]byte(bytes[12:]))); err != nil {
+		return fmt.Errorf("%s by NAT64: %w", to.Addr(), err)
+	}
+	return nil
+}
+
+// check is control for an address that somebody else is to dial.
+func (g guard) check(to netip.AddrPort) error {
+	if to.Addr().Is4() {
+		return g.control("tcp4", to.String(), nil)
+	}
+	return g.control("tcp6", to.String(), nil)
+}
+
+func blockedAddress(rule error) error {
+	return &refusal{reasonBlockedAddress, fmt.Errorf("address refused: %w (delivery.allow_cidrs and delivery.allow_hosts make exceptions)", rule)}
 }

@@ -63,7 +63,7 @@ func TestSendRefuses(t *testing.T) {
 	here, _ := url.Parse(serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request came through") }))
 	strict := gateway.Config{AllowHTTP: true}
 	for _, host := range []string{"127.0.0.1", "localhost", "127.1.2.3", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "10.0.0.1", "169.254.169.254",
-		"192.168.1.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]"} {
+		"192.168.1.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2001:0:7f00:1::]", "[::127.0.0.1]", "[::ffff:0:127.0.0.1]"} {
 		t.Run(host, func(t *testing.T) {
 			t.Parallel()
 			got := newSender(t, strict, gateway.Options{}).Send(t.Context(), to("http://"+host+":"+here.Port()+gateway.StandardPath))
@@ -77,19 +77,13 @@ func TestSendRefuses(t *testing.T) {
 	check(t, got, pushers.Outcome{Verdict: pushers.Drop, Reason: "bad_url"})
 }
 
-// TestSendNumbersAsHosts has other ways to write 127.0.0.1. Whether they resolve is the system's business; no request may come of it.
+// TestSendNumbersAsHosts has other ways to write 127.0.0.1, which C libraries resolve: they are not even looked up.
 func TestSendNumbersAsHosts(t *testing.T) {
 	t.Parallel()
 	here, _ := url.Parse(serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request came through") }))
-	for _, host := range []string{"2130706433", "0x7f000001", "017700000001", "127.1", "0177.0.0.1", "0"} {
-		t.Run(host, func(t *testing.T) {
-			t.Parallel()
-			cfg := gateway.Config{AllowHTTP: true, Timeout: time.Second}
-			got := newSender(t, cfg, gateway.Options{}).Send(t.Context(), to("http://"+host+":"+here.Port()+gateway.StandardPath))
-			if got.Status != 0 || got.Verdict != pushers.Drop && got.Verdict != pushers.Retry {
-				t.Errorf("got %+v", got)
-			}
-		})
+	for _, host := range []string{"2130706433", "0x7f000001", "017700000001", "127.1", "0177.0.0.1", "0x7f.1", "0", "127.0.0.1."} {
+		got := newSender(t, gateway.Config{AllowHTTP: true}, gateway.Options{}).Send(t.Context(), to("http://"+host+":"+here.Port()+gateway.StandardPath))
+		check(t, got, pushers.Outcome{Verdict: pushers.Drop, Reason: "bad_url"})
 	}
 }
 

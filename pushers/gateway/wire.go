@@ -21,6 +21,11 @@ import (
 //
 // An error says that content, data or tweaks are not what they should be: a fault of who composed n.
 func Body(n *pushers.Notification) ([]byte, error) {
+	return body(n, []*pushers.Device{&n.Device})
+}
+
+// body is the request body that tells these devices of n.
+func body(n *pushers.Notification, devices []*pushers.Device) ([]byte, error) {
 	o := newObject(512 + len(n.Content) + len(n.Device.Pusher.Data))
 	withTweaks := true
 	switch {
@@ -38,7 +43,9 @@ func Body(n *pushers.Notification) ([]byte, error) {
 	}
 	o.counts(n)
 	o.open("devices", '[')
-	o.device(&n.Device, withTweaks)
+	for _, d := range devices {
+		o.device(d, withTweaks)
+	}
 	o.close(']')
 	return o.end()
 }

@@ -97,20 +97,26 @@ func TestBody(t *testing.T) {
 			if !strings.Contains(string(got), string(n.Content)) && !strings.HasPrefix(name, "event_id_only") {
 				t.Errorf("the content did not go out byte for byte: %s", got)
 			}
-			file := filepath.Join("testdata", name+".json")
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("%s (-want +got)\n%s", file, diff)
-			}
+			golden(t, name+".json", string(got))
 		})
+	}
+}
+
+// golden holds that got is what the file has, or writes it there.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got)\n%s", file, diff)
 	}
 }
 

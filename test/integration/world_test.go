@@ -68,7 +68,13 @@ func (l *logs) String() string {
 // newWorld makes a world with topics and one recipient, @bob, who has a pusher and the default rules.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, kafka: stack.Kafka(t), redis: stack.Redis(t), gateway: stack.Gateways(t), network: newNetwork(), link: newNetwork(), logs: &logs{}, sick: map[string]*hanging{}}
+	return newWorldOn(t, stack.Redis(t))
+}
+
+// newWorldOn makes it on a Redis of the test's own.
+func newWorldOn(t *testing.T, redis stack.RedisServers) *world {
+	t.Helper()
+	w := &world{T: t, kafka: stack.Kafka(t), redis: redis, gateway: stack.Gateways(t), network: newNetwork(), link: newNetwork(), logs: &logs{}, sick: map[string]*hanging{}}
 	t.Cleanup(func() {
 		w.kafka.DeleteTopics(t)
 		if t.Failed() {
@@ -278,8 +284,10 @@ func (w *world) all(ids []string, within time.Duration) (doubled int) {
 			w.Fatalf("%d of %d notifications did not arrive within %v: %v", len(lost), len(ids), within, lost[:min(len(lost), 10)])
 		}
 	}
-	for _, n := range times {
-		doubled += n - 1
+	for id, n := range times {
+		if id != "" { // badges are told alone as often as they change
+			doubled += n - 1
+		}
 	}
 	return doubled
 }

@@ -5,9 +5,11 @@ package stack
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -31,12 +33,14 @@ type Answer struct {
 	Rejected []string          // pushkeys to be listed as rejected
 	Header   map[string]string // of the answer, such as Retry-After
 	Delay    time.Duration     // how long it takes to answer
+	Fault    Fault             // what it does in place of answering, or in the midst of it
 	Times    int               // how many requests; 0: one
 }
 
 // GatewayOptions say how a gateway behaves. The zero value takes everything.
 type GatewayOptions struct {
 	Address string               // host and port to listen on; "" is a free port of the loopback interface
+	TLS     TLS                  // how it speaks TLS there
 	Observe func(Request)        // is told of each request when it is answered, one after another; the answer goes out afterwards
 	Answer  func(Request) Answer // decides where the script says nothing; nil: takes everything
 }
@@ -44,14 +48,19 @@ type GatewayOptions struct {
 // Gateway is a push gateway (Push Gateway API, POST /_matrix/push/v1/notify) on a loopback address. By [Gateway.Dial] it stands for every gateway of the world.
 // It answers 200 with nothing rejected unless [Gateway.Script] or its options say otherwise. It is safe for concurrent use.
 type Gateway struct {
-	server   *http.Server
-	listener net.Listener
-	served   chan error
-	opts     GatewayOptions
+	server    *http.Server
+	listener  net.Listener
+	plain     net.Listener      // for Dial: it has no TLS
+	authority *x509.Certificate // signs the certificate; nil without TLS
+	served    chan error
+	opts      GatewayOptions
 
 	mu      sync.Mutex // guards what follows
 	script  []Answer
 	schemes map[string]string // of connections that [Gateway.Dial] made, by the client's own address
+
+	spoiled  map[net.Conn]bool // connections that faults have taken from the server
+	handling sync.WaitGroup    // requests
 
 	observing sync.Mutex // Observe is called by one request at a time
 }
@@ -66,11 +75,25 @@ func StartGateway(opts GatewayOptions) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded push gateway: %w", err)
 	}
-	g := &Gateway{listener: listener, served: make(chan error, 1), opts: opts, schemes: map[string]string{}}
-	g.server = &http.Server{Handler: http.HandlerFunc(g.handle), ReadHeaderTimeout: 10 * time.Second, ConnState: g.forget}
-	go func() { g.served <- g.server.Serve(listener) }()
+	g := &Gateway{listener: listener, plain: listener, served: make(chan error, 2), opts: opts, schemes: map[string]string{}, spoiled: map[net.Conn]bool{}}
+	if opts.TLS != NoTLS {
+		if g.listener, g.authority, err = listenTLS(listener, opts.TLS); err != nil {
+			return nil, errors.Join(fmt.Errorf("embedded push gateway: %w", err), listener.Close())
+		}
+		if g.plain, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, errors.Join(fmt.Errorf("embedded push gateway: %w", err), listener.Close())
+		}
+	}
+	g.server = &http.Server{Handler: http.HandlerFunc(g.handle), ReadHeaderTimeout: 10 * time.Second, ConnState: g.forget, ErrorLog: log.New(io.Discard, "", 0)} // failed handshakes are wanted
+	go func() { g.served <- g.server.Serve(g.listener) }()
+	if opts.TLS != NoTLS {
+		go func() { g.served <- g.server.Serve(g.plain) }()
+	}
 	return g, nil
 }
+
+// Authority is who signs the certificate of a gateway that speaks TLS: a client that trusts it takes good ones. It is nil without TLS, and if the handshake hangs.
+func (g *Gateway) Authority() *x509.Certificate { return g.authority }
 
 // Address is the host and port that it listens on.
 func (g *Gateway) Address() string { return g.listener.Addr().String() }
@@ -85,11 +108,22 @@ func (g *Gateway) Script(answers ...Answer) {
 	}
 }
 
+// Waiting is how many answers of the script have not been given yet.
+func (g *Gateway) Waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	waiting := 0
+	for _, a := range g.script {
+		waiting += a.Times
+	}
+	return waiting
+}
+
 // Dial connects to the gateway in place of any address, without TLS even for https. Which of the two it is, the client says by the network, "tls" or
 // "tcp"; so [Request.URL] is the one that was asked for.
 func (g *Gateway) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", g.Address())
+	conn, err := d.DialContext(ctx, "tcp", g.plain.Addr().String())
 	if err != nil {
 		return nil, err
 	}
@@ -106,46 +140,78 @@ func (g *Gateway) Dial(ctx context.Context, network, _ string) (net.Conn, error)
 // Close stops the gateway: at once, whatever it is still answering.
 func (g *Gateway) Close() error {
 	err := g.server.Close()
-	if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
+	g.mu.Lock()
+	for conn := range g.spoiled {
+		conn.Close()
+	}
+	g.mu.Unlock()
+	g.handling.Wait()
+	listeners := 1
+	if g.opts.TLS != NoTLS {
+		listeners = 2
+	}
+	for range listeners {
+		if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
 	}
 	return err
 }
 
-// next takes the answer for one request off the script, or asks who decides otherwise.
-func (g *Gateway) next(r Request) Answer {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.script) > 0 {
-		answer := g.script[0]
-		if g.script[0].Times--; g.script[0].Times == 0 {
-			g.script = g.script[1:]
-		}
-		return answer
+// next takes the answer for one request off the script, or asks who decides otherwise. It reads the body, unless the answer is that it is not read. It is nil if that fails.
+func (g *Gateway) next(r *Request, body io.Reader) *Answer {
+	answer, scripted := g.scripted()
+	if scripted && answer.Fault == ResetUnread {
+		return &answer
 	}
-	if g.opts.Answer != nil {
-		return g.opts.Answer(r)
+	var err error
+	if r.Body, err = io.ReadAll(body); err != nil {
+		return nil
 	}
-	return Answer{}
+	if !scripted && g.opts.Answer != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		answer = g.opts.Answer(*r)
+	}
+	return &answer
 }
 
-// handle answers one request.
+// scripted takes the next answer off the script.
+func (g *Gateway) scripted() (answer Answer, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.script) == 0 {
+		return Answer{}, false
+	}
+	answer = g.script[0]
+	if g.script[0].Times--; g.script[0].Times == 0 {
+		g.script = g.script[1:]
+	}
+	return answer, true
+}
+
+// handle answers one request, or fails to.
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
+	g.handling.Add(1)
+	defer g.handling.Done()
+	request := Request{URL: g.url(r), Method: r.Method, Header: r.Header}
+	answer := g.next(&request, r.Body)
+	if answer == nil {
 		return // the client went away in the middle of its request: there is nothing to show or to answer
 	}
-	request := Request{URL: g.url(r), Method: r.Method, Header: r.Header, Body: body}
-	answer := g.next(request)
-	if wait(r.Context(), answer.Delay) == nil {
-		request.Status = answer.Status
-		if request.Status == 0 {
-			request.Status = http.StatusOK
-		}
+	status := cmp.Or(answer.Status, http.StatusOK)
+	if wait(r.Context(), answer.Delay) != nil {
+		status = 0
 	}
+	if answer.Fault != NoFault && status != 0 {
+		request.Status = g.fail(answer.Fault, w, r, status)
+		g.tell(request)
+		return
+	}
+	request.Status = status
 	g.tell(request)
-	if request.Status != 0 {
-		g.reply(w, request.Status, answer)
+	if status != 0 {
+		g.reply(w, status, *answer)
 	}
 }
 
@@ -182,7 +248,23 @@ func (g *Gateway) url(r *http.Request) string {
 	g.mu.Lock()
 	scheme := cmp.Or(g.schemes[r.RemoteAddr], "http")
 	g.mu.Unlock()
+	if r.TLS != nil {
+		scheme = "https"
+	}
 	return scheme + "://" + r.Host + r.RequestURI
+}
+
+// hold keeps a connection for Close to end, which the server does not know any more. What it returns ends the connection.
+func (g *Gateway) hold(conn net.Conn) (release func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.spoiled[conn] = true
+	return func() {
+		conn.Close()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.spoiled, conn)
+	}
 }
 
 // forget drops what was remembered of a connection that has ended: its address will be used again.

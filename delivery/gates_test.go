@@ -1,0 +1,413 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"tocsin/clock"
+	"tocsin/pushers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	accepted = pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted", Status: 200}
+	broken   = pushers.Outcome{Verdict: pushers.Retry, Reason: "http_502", Status: 502}
+	timeout  = pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout"}
+	refused  = pushers.Outcome{Verdict: pushers.Retry, Reason: "connect"}
+)
+
+// world is gates as a test wants them.
+func world(all, each int) *gates {
+	cfg := Defaults()
+	cfg.Concurrency, cfg.ConcurrencyPerGateway = all, each
+	return newGates(cfg, clock.System{}, slog.New(slog.DiscardHandler))
+}
+
+func host(name string) Key { return Key{Gateways, name} }
+
+// fill takes n permissions for a host.
+func fill(t *testing.T, g *gates, name string, n int) (passes []*pass) {
+	t.Helper()
+	for range n {
+		p, refused := g.enter(t.Context(), host(name))
+		if p == nil {
+			t.Fatalf("no way to %s: %s", name, refused.unsent)
+		}
+		passes = append(passes, p)
+	}
+	return passes
+}
+
+// try makes one attempt that comes to o for that user, and says why there was none.
+func try(t *testing.T, g *gates, name, user string, o pushers.Outcome) string {
+	t.Helper()
+	p, refused := g.enter(t.Context(), host(name))
+	if p == nil {
+		return refused.unsent
+	}
+	p.done(o, user, false)
+	return ""
+}
+
+func done(o pushers.Outcome, passes ...*pass) {
+	for _, p := range passes {
+		p.done(o, "@u:x", false)
+	}
+}
+
+// turnedAway holds that there is no way to a host, and that nobody waits to learn it.
+func turnedAway(t *testing.T, g *gates, name, reason string) {
+	t.Helper()
+	start := time.Now()
+	if p, refused := g.enter(t.Context(), host(name)); p != nil || refused.unsent != reason || time.Since(start) != 0 {
+		t.Errorf("%s: the way is free %v, or closed by %q, after %v; want %s at once", name, p != nil, refused.unsent, time.Since(start), reason)
+	}
+}
+
+func TestGateOfAHangingService(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := world(1000, 128)
+		hanging := fill(t, g, "sick", startingRoom)
+		time.Sleep(patience)
+		turnedAway(t, g, "sick", reasonBusy)
+		done(accepted, fill(t, g, "healthy", startingRoom)...)
+		time.Sleep(9 * time.Second)
+		done(timeout, hanging...)
+		turnedAway(t, g, "sick", reasonDown)
+		done(accepted, fill(t, g, "healthy", startingRoom)...)
+		time.Sleep(10*time.Second + 1)
+		probe := fill(t, g, "sick", 1)
+		turnedAway(t, g, "sick", reasonDown)
+		done(timeout, probe...)
+		turnedAway(t, g, "sick", reasonDown)
+		time.Sleep(10*time.Second + 1)
+		done(accepted, fill(t, g, "sick", 1)...)
+		done(accepted, fill(t, g, "sick", leastRoom)...) // it is back, with the room of one that failed
+	})
+}
+
+// TestGateKnownServiceThatHangs has a quick service that stops answering: nobody waits for it for longer than a moment, and it holds little more than it needed before.
+func TestGateKnownServiceThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := world(1000, 128)
+		for range 1000 {
+			passes := fill(t, g, "quick", 8)
+			time.Sleep(5 * time.Millisecond)
+			done(accepted, passes...)
+		}
+		room := g.byKey[host("quick")].room.limit
+		if room < 8 || room > 16 {
+			t.Errorf("room for %d where 8 were needed", room)
+		}
+		held := fill(t, g, "quick", room)
+		start := time.Now()
+		if p, why := g.enter(t.Context(), host("quick")); p != nil || why.unsent != reasonBusy || time.Since(start) != impatience {
+			t.Errorf("got %v %q after %v, want %s after %v", p, why.unsent, time.Since(start), reasonBusy, impatience)
+		}
+		turnedAway(t, g, "quick", reasonBusy)
+		done(accepted, held...)
+	})
+}
+
+func TestGateInABurst(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []time.Duration{10 * time.Millisecond, 300 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			g := world(1000, 128)
+			for range 5 { // it is known
+				p := fill(t, g, "healthy", 1)
+				time.Sleep(answer)
+				done(accepted, p...)
+			}
+			var workers sync.WaitGroup
+			for range 100 { // which all come at once, again and again
+				workers.Go(func() {
+					for range 5 {
+						p, refused := g.enter(t.Context(), host("healthy"))
+						if p == nil {
+							t.Errorf("turned away from a service that answers in %v: %s", answer, refused.unsent)
+							return
+						}
+						time.Sleep(answer)
+						done(accepted, p)
+					}
+				})
+			}
+			workers.Wait()
+		})
+	}
+}
+
+func TestGateWaitEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := world(100, 1)
+		held := fill(t, g, "hangs", 1)
+		start := time.Now()
+		if p, _ := g.enter(t.Context(), host("hangs")); p != nil || time.Since(start) != patience {
+			t.Errorf("got %v after %v, want none after %v", p, time.Since(start), patience)
+		}
+		done(accepted, held...)
+		held = fill(t, g, "hangs", 1)
+		ctx, cancel := context.WithTimeout(t.Context(), impatience/2)
+		defer cancel()
+		start = time.Now()
+		if p, _ := g.enter(ctx, host("hangs")); p != nil || time.Since(start) != impatience/2 {
+			t.Errorf("got %v after %v, want none after %v", p, time.Since(start), impatience/2)
+		}
+		done(accepted, held...)
+		done(accepted, fill(t, g, "hangs", 1)...) // those who gave up hold nothing
+	})
+}
+
+func TestGateOfAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := world(3, 2)
+		passes := append(fill(t, g, "a", 2), fill(t, g, "b", 1)...)
+		turnedAway(t, g, "c", reasonBusy)
+		done(accepted, passes[0])
+		passes[0] = fill(t, g, "c", 1)[0]
+		done(accepted, passes...)
+	})
+}
+
+// TestGatesForget holds that what is remembered of services is bounded, whatever becomes of requests to them: users make up their names.
+func TestGatesForget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := world(1000, 1)
+		g.cfg.Breaker.Remembered = 10
+		var workers sync.WaitGroup
+		for i := range 1000 {
+			workers.Go(func() {
+				time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+				if p, _ := g.enter(t.Context(), host(fmt.Sprint(i%200))); p != nil {
+					time.Sleep(time.Duration(i%7) * time.Millisecond)
+					done([]pushers.Outcome{accepted, timeout, broken}[i%3], p)
+				}
+			})
+		}
+		workers.Wait()
+		if len(g.byKey) != 10 || g.unused.Len() != 10 || g.inFlight != 0 {
+			t.Errorf("%d gates, %d of them unused, and %d requests are left; want 10, 10 and 0", len(g.byKey), g.unused.Len(), g.inFlight)
+		}
+		for range 5 {
+			try(t, g, "sick", "@u:x", timeout)
+		}
+		for i := range 9 {
+			try(t, g, fmt.Sprint("other", i), "@u:x", accepted)
+			turnedAway(t, g, "sick", reasonDown) // and so it is used
+		}
+	})
+}
+
+func TestBreaker(t *testing.T) {
+	t.Parallel()
+	users := func(o pushers.Outcome, names ...string) (steps []string) {
+		for _, n := range names {
+			steps = append(steps, n+" "+o.Reason)
+		}
+		return steps
+	}
+	outcomes := map[string]pushers.Outcome{"accepted": accepted, "http_502": broken, "timeout": timeout, "connect": refused,
+		"http_400": {Verdict: pushers.Drop, Reason: "http_400", Status: 400}, "blocked_address": {Verdict: pushers.Drop, Reason: "blocked_address"}}
+	for _, tc := range []struct {
+		name  string
+		steps []string
+		open  bool
+	}{
+		{"no connection", users(refused, "a", "a", "a", "a", "a"), true},
+		{"no connection, but too few", users(refused, "a", "a", "a", "a"), false},
+		{"no answer", users(timeout, "a", "a", "a", "a", "a"), true},
+		{"no answer, and one between", append(append(users(timeout, "a", "a", "a", "a"), "b accepted"), users(timeout, "a", "a", "a", "a")...), false},
+		{"errors for several users", users(broken, "a", "b", "c", "d", "e"), true},
+		{"errors for one user, who may have made them up", users(broken, "a", "a", "a", "a", "a", "a", "a", "a", "a", "a"), false},
+		{"errors for two users, and others are well", append(append(users(broken, "a", "b", "a", "b"), "c accepted"), users(broken, "a", "b", "a", "b")...), false},
+		{"both", append(users(broken, "a", "a", "a"), users(refused, "a", "a", "a", "a")...), true},
+		{"refusals are answers", append(append(users(refused, "a", "a", "a", "a"), "b http_400"), users(refused, "a")...), false},
+		{"what was not sent says nothing", append(append(users(refused, "a", "a", "a", "a"), "b blocked_address"), users(refused, "a")...), true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			g := world(100, 100)
+			for _, step := range tc.steps {
+				user, reason, _ := strings.Cut(step, " ")
+				if why := try(t, g, "h", user, outcomes[reason]); why != "" {
+					t.Fatalf("closed before %s: %s", step, why)
+				}
+			}
+			if got := g.refuses(host("h")).unsent == reasonDown; got != tc.open {
+				t.Errorf("open %v, want %v", got, tc.open)
+			}
+			if try(t, g, "other", "a", accepted) != "" {
+				t.Error("another service is closed, too")
+			}
+		})
+	}
+}
+
+// TestBreakerIsNotHeldOpen has a user whose notifications a gateway always fails at: the probes of others decide.
+func TestBreakerIsNotHeldOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := world(100, 100)
+		for _, user := range []string{"evil", "a", "b", "c", "d"} {
+			try(t, g, "h", user, broken)
+		}
+		turnedAway(t, g, "h", reasonDown)
+		time.Sleep(10*time.Second + 1)
+		for range 100 {
+			if why := try(t, g, "h", "evil", broken); why != "" {
+				t.Fatalf("its probe decided: %s", why)
+			}
+		}
+		if why := try(t, g, "h", "a", accepted); why != "" {
+			t.Fatal(why)
+		}
+		done(accepted, fill(t, g, "h", 3)...)
+	})
+}
+
+// TestBreakerCutOff holds that a worker that stops says nothing of the services that it cuts off.
+func TestBreakerCutOff(t *testing.T) {
+	t.Parallel()
+	g := world(100, 100)
+	for range 20 {
+		p, _ := g.enter(t.Context(), host("h"))
+		p.done(timeout, "@u:x", true)
+	}
+	if why := try(t, g, "h", "a", accepted); why != "" {
+		t.Error(why)
+	}
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	now := clock.NewVirtual(start)
+	g := world(100, 100)
+	g.clock = now
+	asks := func(status int, wait time.Duration) pushers.Outcome {
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: "asks", Status: status, RetryAfter: wait}
+	}
+	for _, step := range []struct {
+		at    time.Duration
+		o     pushers.Outcome
+		want  string
+		waits time.Duration
+	}{
+		{0, asks(429, time.Minute), "", 0},
+		{0, accepted, reasonPaused, time.Minute},
+		{time.Minute - 1, accepted, reasonPaused, 1},
+		{time.Minute, accepted, "", 0},
+		{time.Minute, asks(503, 30*time.Second), "", 0},
+		{80 * time.Second, accepted, reasonPaused, 10 * time.Second},
+		{90 * time.Second, asks(429, 0), "", 0}, // a moment then
+		{91 * time.Second, accepted, reasonPaused, 9 * time.Second},
+		{100 * time.Second, asks(503, 0), "", 0},
+		{100 * time.Second, asks(507, time.Hour), "", 0}, // of one topic
+		{100 * time.Second, accepted, "", 0},
+	} {
+		now.Advance(start.Add(step.at))
+		p, refused := g.enter(t.Context(), host("h"))
+		if refused.unsent != step.want || refused.wait != step.waits {
+			t.Fatalf("at %v: got %+v, want %q for %v", step.at, refused, step.want, step.waits)
+		}
+		if p != nil {
+			p.done(step.o, "@u:x", false)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	status := func(v pushers.Verdict, s int) pushers.Outcome { return pushers.Outcome{Verdict: v, Status: s} }
+	for want, outcomes := range map[health][]pushers.Outcome{
+		healthy: {accepted, status(pushers.Gone, 200), status(pushers.Drop, 400), status(pushers.Drop, 413), status(pushers.Drop, 422), status(pushers.Retry, 408), status(pushers.Retry, 425), status(pushers.Retry, 507)},
+		failing: {status(pushers.Retry, 500), status(pushers.Retry, 502), status(pushers.Retry, 503), status(pushers.Retry, 504), status(pushers.Misconfigured, 302), status(pushers.Misconfigured, 401),
+			status(pushers.Misconfigured, 404), status(pushers.Misconfigured, 410), status(pushers.Misconfigured, 0)},
+		away:   {timeout, refused, status(pushers.Retry, 0)},
+		silent: {status(pushers.Drop, 0), status(pushers.Retry, 429)},
+	} {
+		for _, o := range outcomes {
+			if got := healthOf(o); got != want {
+				t.Errorf("%+v: %d, want %d", o, got, want)
+			}
+		}
+	}
+}
+
+// TestGatesAreWatched holds that the log tells each change once, by name, and that counts have no names.
+func TestGatesAreWatched(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := world(100, 100)
+		g.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
+		inFlight := fill(t, g, "sick", startingRoom)
+		done(timeout, inFlight...)
+		try(t, g, "limits", "a", pushers.Outcome{Verdict: pushers.Retry, Reason: "http_429", Status: 429, RetryAfter: time.Hour})
+		limited := fill(t, g, "well", 1)
+		done(accepted, limited...)
+		if diff := cmp.Diff(map[string]BreakerCounts{Gateways: {Known: 3, Open: 1, Paused: 1}}, g.counts()); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+		for range 3 {
+			time.Sleep(11 * time.Second)
+			if diff := cmp.Diff(map[string]BreakerCounts{Gateways: {Known: 3, HalfOpen: 1, Paused: 1}}, g.counts()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			try(t, g, "sick", "a", timeout)
+		}
+		time.Sleep(11 * time.Second)
+		try(t, g, "sick", "a", accepted)
+		try(t, g, "sick", "a", accepted)
+		if diff := cmp.Diff(map[string]BreakerCounts{Gateways: {Known: 3, Paused: 1}}, g.counts()); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+		want := `level=WARN msg="a push service is away: its notifications wait in the retry topics until a probe succeeds" class=gateway name=sick reason=timeout probe_in=10s
+level=INFO msg="a push service asks to be left alone" class=gateway name=limits reason=http_429 for=1h0m0s
+level=INFO msg="a push service is back" class=gateway name=sick
+`
+		if diff := cmp.Diff(want, log.String()); diff != "" {
+			t.Errorf("the log (-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestGatewayKey(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"https://push.example/_matrix/push/v1/notify": "push.example:443",
+		"https://PUSH.Example.:443/other?x":           "push.example:443",
+		"https://push.example:8443/":                  "push.example:8443",
+		"http://push.example/":                        "push.example:80",
+		"https://[::1]/":                              "[::1]:443",
+		"https://%zz":                                 "",
+		"/only/a/path":                                "",
+		"https://" + strings.Repeat("x", 1000) + "/":  "",
+	} {
+		if got := gatewayKey(raw); got != (Key{Gateways, want}) {
+			t.Errorf("%.40s: got %v, want %s", raw, got, want)
+		}
+	}
+}
