@@ -82,12 +82,13 @@ func (w *world) Deliver(_ context.Context, d pushers.Delivery) pushers.Step {
 		p.unsure()
 		panic(errCrash)
 	}
-	step := pushers.Step{Action: pushers.Settle}
+	step := pushers.Step{Action: pushers.Settle, Verdict: pushers.Delivered}
 	if w.flaky > 0 && w.rng.IntN(w.flaky) == 0 {
-		step = []pushers.Step{{Action: pushers.Again}, {Action: pushers.Again, Unsent: true}, {Action: pushers.Again, Doubt: true}}[w.rng.IntN(3)]
+		step = []pushers.Step{{Action: pushers.Again, Verdict: pushers.Retry}, {Action: pushers.Again, Unsent: true}, {Action: pushers.Again, Verdict: pushers.Uncertain}}[w.rng.IntN(3)]
 	}
-	arrives := step.Action == pushers.Settle || step.Doubt && w.rng.IntN(2) == 0
-	w.note("    %s is sent %s: %v%s, arrived %v", p, describe(&d.Notification), step.Action, map[bool]string{true: " in doubt"}[step.Doubt], arrives)
+	doubt := step.Verdict == pushers.Uncertain
+	arrives := step.Action == pushers.Settle || doubt && w.rng.IntN(2) == 0
+	w.note("    %s is sent %s: %v%s, arrived %v", p, describe(&d.Notification), step.Action, map[bool]string{true: " in doubt"}[doubt], arrives)
 	w.spoken = append(w.spoken, p)
 	w.expected(p, &d.Notification)
 	if arrives {
@@ -99,7 +100,7 @@ func (w *world) Deliver(_ context.Context, d pushers.Delivery) pushers.Step {
 			}
 		}
 	}
-	if step.Doubt {
+	if doubt {
 		p.unsure()
 	}
 	return step
@@ -183,13 +184,6 @@ func (w *world) hear(p *phone, n *pushers.Notification) {
 	}
 	if n.Counts.MissedCalls != 0 || n.CountsOnly() && n.NoMissedCalls {
 		p.calls = number{n: n.Counts.MissedCalls, sure: true}
-	}
-}
-
-// except notes that counts of a user have changed, or may have, without any news of it.
-func (u *user) except() {
-	for _, p := range u.pushers {
-		p.unread.excepted, p.calls.excepted = true, true
 	}
 }
 

@@ -560,25 +560,25 @@ func (w *world) write(r *room, e *event, value []byte, headers []stream.Header) 
 	w.note("%s: events/%d@%d%s %s", r.id, rec.Partition, rec.Offset, text, value)
 	first := e.told == nil
 	w.homeserver.send(e, &o)
-	w.news(r, e, &o, first)
+	if first {
+		w.news(e)
+	} else if e.isInvite() { // sent again, silently
+		for _, p := range w.phones {
+			w.unsaid[invitation{e.room, p}] = true
+		}
+	}
 }
 
-// news notes who is to be told of the event, and who can't know what it does to the badge.
-func (w *world) news(r *room, e *event, o *origin, first bool) {
+// news notes who is to be told of an event.
+func (w *world) news(e *event) {
 	for _, u := range w.users {
-		d := e.told[u.id]
-		switch {
-		case o.notifyFalse && (e.redacts != "" || e.stateKey != nil && *e.stateKey == u.id || e.sender == u.id && e.call != ""):
-			u.except()
-			continue
-		case !first:
-			continue
-		}
 		for _, p := range u.pushers {
-			if d[p.ruleTag()].notify {
+			notify := e.told[u.id][p.ruleTag()].notify
+			if notify {
 				w.debts = append(w.debts, debt{e, u, p})
-			} else if e.isInvite() && *e.stateKey == u.id {
-				p.unread.excepted = true
+			}
+			if e.isInvite() && *e.stateKey == u.id {
+				w.unsaid[invitation{e.room, p}] = !notify
 			}
 		}
 	}

@@ -54,10 +54,11 @@ type world struct {
 	phones                   map[string]*phone
 	told                     map[toldOf]*told
 	debts                    []debt
-	spoken                   []*phone // that were sent something in this batch
-	flaky                    int  // one of so many pushes fails; 0: none
-	settled                  bool // everything sent has been handled
-	numbers                  int  // for ids
+	unsaid                   map[invitation]bool // nobody tells the phone of the last invite
+	spoken                   []*phone            // that were sent something in this batch
+	flaky                    int                 // one of so many pushes fails; 0: none
+	settled                  bool                // everything sent has been handled
+	numbers                  int                 // for ids
 
 	failure error
 	steps   int // records sent, and faults
@@ -97,7 +98,7 @@ func (w *world) note(format string, args ...any) {
 func newWorld(seed, number uint64, store *state.Store) *world {
 	w := &world{
 		homeserver: homeserver{rooms: map[string]*room{}, users: map[string]*user{}}, rng: rand.New(rand.NewPCG(seed, number)), clock: clock.NewVirtual(began), store: store, faults: &faults{},
-		retriesSeen: map[*stream.Record]bool{}, streams: map[string]bool{}, holes: map[string]int64{}, future: map[string][]string{}, phones: map[string]*phone{}, told: map[toldOf]*told{},
+		retriesSeen: map[*stream.Record]bool{}, streams: map[string]bool{}, holes: map[string]int64{}, future: map[string][]string{}, phones: map[string]*phone{}, unsaid: map[invitation]bool{}, told: map[toldOf]*told{},
 	}
 	w.accounts = &pipeline.Accounts{Store: store, DeadLetters: w, Log: slog.New(slog.DiscardHandler)}
 	topics := pipeline.DefaultTopics()
@@ -129,6 +130,7 @@ func newWorld(seed, number uint64, store *state.Store) *world {
 	for _, id := range w.roomIDs {
 		w.found(w.rooms[id])
 	}
+	w.drain()
 	return w
 }
 
@@ -227,6 +229,7 @@ func (w *world) handing(c *consumer, batch []*stream.Record) {
 			continue
 		}
 		n := noticeOf(rec.Value)
+		w.except(&n)
 		original := w.notices.partitions[rec.Partition][rec.Offset]
 		switch {
 		case n.Kind == pipeline.KindRetry && !w.retriesSeen[original]:
@@ -239,6 +242,23 @@ func (w *world) handing(c *consumer, batch []*stream.Record) {
 			}
 		}
 	}
+}
+
+// except notes what changes counts without news: what is silent, and an invite that a user's rules say nothing of, which shows with the next thing that is told.
+func (w *world) except(n *pipeline.Notice) {
+	for _, recipient := range n.Users {
+		for _, p := range w.users[recipient.ID].pushers {
+			if n.Silent || n.Kind == pipeline.KindInvite && w.unsaid[invitation{n.RoomID, p}] {
+				p.unread.excepted, p.calls.excepted = true, true
+			}
+		}
+	}
+}
+
+// invitation is a phone whose user is invited to a room.
+type invitation struct {
+	room  string
+	phone *phone
 }
 
 // drain lets the stages handle everything, with the zombies between them.
