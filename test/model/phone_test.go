@@ -5,6 +5,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -166,7 +167,7 @@ func (r *room) moot(e *event, userID string) bool {
 	l := r.lines(userID)
 	switch {
 	case e.isInvite(): // redacted or not, it stands
-		return !r.invited(userID)
+		return slices.ContainsFunc(r.stays[userID], func(s stay) bool { return s.membership != "invite" && e.at.compare(s.at) <= 0 })
 	case e.kind == "m.room.member": // who was kicked has nothing to read there
 		return false
 	}

@@ -71,6 +71,7 @@ func live(t *testing.T, want int, servers func() state.Config) {
 	t.Helper()
 	began := time.Now()
 	var next, taken atomic.Int64
+	var failed atomic.Bool
 	var workers sync.WaitGroup
 	if *worldFlag >= 0 {
 		next.Store(int64(*worldFlag))
@@ -79,12 +80,12 @@ func live(t *testing.T, want int, servers func() state.Config) {
 	for range 4 {
 		cfg := servers()
 		workers.Go(func() {
-			for int(taken.Load()) < want && !t.Failed() {
+			for int(taken.Load()) < want && !failed.Load() {
 				number := uint64(next.Add(1) - 1)
 				script := scriptOf(*seedFlag, number)
 				w := liveOne(t, cfg, number, script, false)
 				taken.Add(int64(w.steps))
-				if w.failure != nil {
+				if w.failure != nil && !failed.Swap(true) {
 					report(t, cfg, number, script[:w.steps0], w.failure)
 				}
 				if *worldFlag >= 0 {
@@ -143,7 +144,7 @@ func (w *world) rest() {
 // report finds the shortest list of steps that it can that still fails, and prints what happens in it.
 func report(t *testing.T, cfg state.Config, number uint64, script []uint64, failure error) {
 	fails := func(script []uint64) bool { return liveOne(t, cfg, number, script, false).failure != nil }
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for size := max(1, len(script)/2); size >= 1; size /= 2 {
 		for at := 0; at < len(script) && time.Now().Before(deadline); {
 			if shorter := slices.Delete(slices.Clone(script), at, min(at+size, len(script))); fails(shorter) {
