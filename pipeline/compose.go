@@ -78,6 +78,14 @@ func (e *errand) deliveryID() string {
 	return hashed(fmt.Appendf(nil, "%q %q %q %q %q", n.RoomID, event, e.user.ID, p.AppID, p.Pushkey.Reveal()))
 }
 
+// ledgerID is the delivery's name in the ledger; "" of counts alone, which are told again and again.
+func (e *errand) ledgerID() string {
+	if e.alone {
+		return ""
+	}
+	return e.deliveryID()
+}
+
 func hashed(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])

@@ -100,7 +100,7 @@ func TestMetrics(t *testing.T) {
 			continue
 		}
 		for _, label := range labels.FindAllStringSubmatch(line, -1) {
-			if !slices.Contains([]string{"group", "topic", "action", "reason"}, label[1]) {
+			if !slices.Contains([]string{"group", "topic", "action", "reason", "class", "state"}, label[1]) {
 				t.Errorf("label %s: %s", label[1], line)
 			}
 		}
