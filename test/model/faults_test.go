@@ -108,6 +108,16 @@ func (s failing) Counts(ctx context.Context, users []string) (counts []pipeline.
 	return counts, err
 }
 
+func (s failing) CountsFor(ctx context.Context, userID, deliveryID string) (counts pipeline.SavedCounts, ended bool, err error) {
+	err = s.faults.call("CountsFor", func() error { counts, ended, err = s.Store.CountsFor(ctx, userID, deliveryID); return err })
+	return counts, ended, err
+}
+
+func (s failing) Settle(ctx context.Context, settlement pipeline.Settlement) (saved []string, err error) {
+	err = s.faults.call("Settle", func() error { saved, err = s.Store.Settle(ctx, settlement); return err })
+	return saved, err
+}
+
 func (s failing) Tell(ctx context.Context, changes []pipeline.ToldChange) (saved []string, err error) {
 	err = s.faults.call("Tell", func() error { saved, err = s.Store.Tell(ctx, changes); return err })
 	return saved, err

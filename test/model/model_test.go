@@ -71,6 +71,7 @@ type event struct {
 	depth    int
 	told     map[string]map[string]decision // by user and profile tag ("": global)
 	redacted bool
+	void     bool // never part of the room's state: such an event answers no call
 }
 
 // decision is what a user's rules make of an event.
@@ -174,7 +175,7 @@ func (h *homeserver) send(e *event, o *origin) {
 		}
 		return
 	}
-	e.at = r.place(o)
+	e.at, e.void = r.place(o), o.stateFalse
 	e.thread, e.depth = r.threadOf(e)
 	r.events = append(r.events, e)
 	if e.id != "" {
@@ -426,7 +427,7 @@ func (e *event) isInvite() bool { return e.kind == "m.room.member" && e.membersh
 // answered says whether the user has answered the call, refused it or hung up, after it came.
 func (r *room) answered(userID string, call *event) bool {
 	return slices.ContainsFunc(r.events, func(e *event) bool {
-		return e.sender == userID && e.call == call.call && e.at.compare(call.at) > 0 && (e.kind == "m.call.answer" || e.kind == "m.call.hangup" || e.kind == "m.call.reject")
+		return e.sender == userID && !e.void && e.call == call.call && e.at.compare(call.at) > 0 && (e.kind == "m.call.answer" || e.kind == "m.call.hangup" || e.kind == "m.call.reject")
 	})
 }
 

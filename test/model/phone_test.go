@@ -53,15 +53,16 @@ type pushOf struct {
 	phone string
 }
 
-// told is what is known of the pushes of one event to one user.
+// told is how often that was done.
 type told struct {
-	handed  int            // times that a users stage got the notice of it, or one of its retries a second time
-	settled map[string]int // deliveries by phone
+	settled int
+	allowed int // once, and once more for each crash that may have kept the ledger from knowing
 }
 
-type toldOf struct {
-	mark int
-	user string
+// spoken is a phone that was sent something, and the event.
+type spoken struct {
+	phone *phone
+	pushOf
 }
 
 // debt is an event that a phone is to be told of, unless nobody waits for it any more.
@@ -74,6 +75,8 @@ type debt struct {
 // Deliver is the push service: it tells a phone, or does not.
 func (w *world) Deliver(_ context.Context, d pushers.Delivery) pushers.Step {
 	p := w.phones[d.Notification.Device.Pusher.Pushkey.Reveal()]
+	push := pushOf{markOf(&d.Notification), p.key}
+	w.spoken = append(w.spoken, spoken{p, push})
 	switch w.faults.strikes("Deliver") {
 	case crashBefore:
 		p.unsure()
@@ -90,14 +93,13 @@ func (w *world) Deliver(_ context.Context, d pushers.Delivery) pushers.Step {
 	doubt := step.Verdict == pushers.Uncertain
 	arrives := step.Action == pushers.Settle || doubt && w.rng.IntN(2) == 0
 	w.note("    %s is sent %s: %v%s, arrived %v", p, describe(&d.Notification), step.Action, map[bool]string{true: " in doubt"}[doubt], arrives)
-	w.spoken = append(w.spoken, p)
 	w.expected(p, &d.Notification)
 	if arrives {
 		w.hear(p, &d.Notification)
-		if n := &d.Notification; step.Action == pushers.Settle && !n.CountsOnly() {
-			t := w.toldOf(markOf(n), p.user.id)
-			if t.settled[p.key]++; t.settled[p.key] > t.handed {
-				w.fail("%s was told of event %d %d times: its notice was handed over %d times", p, markOf(n), t.settled[p.key], t.handed)
+		if step.Action == pushers.Settle && !d.Notification.CountsOnly() {
+			t := w.toldOf(push)
+			if t.settled++; t.settled > t.allowed {
+				w.fail("%s was told of event %d %d times, and crashes explain no more than %d", p, push.mark, t.settled, t.allowed)
 			}
 		}
 	}
@@ -194,7 +196,7 @@ func (w *world) checkPhones() {
 		if w.rooms[d.event.room].moot(d.event, d.user.id) || d.user.ignores[d.event.sender] || d.phone.disconnected {
 			continue
 		}
-		if w.toldOf(d.event.mark, d.user.id).settled[d.phone.key] == 0 {
+		if w.toldOf(pushOf{d.event.mark, d.phone.key}).settled == 0 {
 			w.fail("%s was not told of event %d", d.phone, d.event.mark)
 		}
 	}
@@ -212,10 +214,9 @@ func (w *world) checkPhones() {
 	}
 }
 
-func (w *world) toldOf(mark int, user string) *told {
-	key := toldOf{mark, user}
-	if w.told[key] == nil {
-		w.told[key] = &told{settled: map[string]int{}}
+func (w *world) toldOf(push pushOf) *told {
+	if w.told[push] == nil {
+		w.told[push] = &told{allowed: 1}
 	}
-	return w.told[key]
+	return w.told[push]
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 	"go.uber.org/goleak"
 
 	"tocsin/pipeline/state"
@@ -34,7 +36,7 @@ func TestStagesEqualModel(t *testing.T) {
 	t.Parallel()
 	live(t, *stepsFlag, func() state.Config {
 		cfg := state.Defaults()
-		cfg.Addresses = redis(t)
+		cfg.Addresses = addresses(t)
 		return cfg
 	})
 }
@@ -50,14 +52,14 @@ func TestStagesEqualModelOnCluster(t *testing.T) {
 		cfg := state.Defaults()
 		cfg.Mode, cfg.Addresses = state.Cluster, strings.Split(nodes, ",")
 		if nodes == "" {
-			cfg.Addresses = redis(t) // a cluster of one
+			cfg.Addresses = addresses(t) // a cluster of one
 		}
 		return cfg
 	})
 }
 
-// redis is where a worker's worlds live. Nothing expires there: looking for what does would be most of the work of an embedded one.
-func redis(t *testing.T) []string {
+// addresses are where a worker's worlds live. Nothing expires there: looking for what does would be most of the work of an embedded one.
+func addresses(t *testing.T) []string {
 	t.Helper()
 	r := stack.Redis(t)
 	if r.Embedded != nil {
@@ -117,7 +119,10 @@ func liveOne(t *testing.T, cfg state.Config, number uint64, script []uint64, tra
 		t.Error(err)
 	}
 	defer store.Close()
-	w := newWorld(*seedFlag, number, store)
+	direct := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: cfg.Addresses, IsClusterMode: cfg.Mode == state.Cluster, PoolSize: 1, ReadTimeout: cfg.Timeout,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+	defer direct.Close()
+	w := newWorld(*seedFlag, number, store, cfg, direct)
 	w.traced = traced
 	for _, seed := range script {
 		if w.failure != nil {

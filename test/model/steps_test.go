@@ -33,7 +33,11 @@ func (w *world) step(seed uint64) {
 		w.remakeEvents()
 	case n < 100 && len(w.retries.partitions[0]) > 0:
 		w.repeatRetry()
-	case n < 102:
+	case n < 125 && w.backup == nil:
+		w.backUp()
+	case n < 110:
+		w.lose()
+	case n < 112:
 		w.clock.Advance(w.clock.Now().Add(61 * time.Minute))
 		w.note("an hour goes by")
 	default:
@@ -103,7 +107,7 @@ func (w *world) replace() {
 func (w *world) commitAll() {
 	w.roomsConsumer.commitAll()
 	w.usersConsumer.commitAll()
-	w.zombies = nil
+	w.zombies, w.backup = nil, nil
 }
 
 // changeAccount changes a user's rules, ignored users or pushers.
@@ -223,8 +227,7 @@ func (w *world) repeatRetry() {
 		return
 	}
 	rec := log[len(log)-1-w.rng.IntN(min(len(log), 5))]
-	again := w.notices.append(stream.Message{Partition: stream.PartitionOf(string(rec.Key), w.partitions()), Key: rec.Key, Value: rec.Value}, w.clock.Now())
-	w.retriesSeen[again] = true
+	w.notices.append(stream.Message{Partition: stream.PartitionOf(string(rec.Key), w.partitions()), Key: rec.Key, Value: rec.Value}, w.clock.Now())
 }
 
 // id is a new name.

@@ -66,7 +66,7 @@ func (c *consumer) restart() {
 	}
 	w.generation++
 	c.generation, c.handler, c.crashed = w.generation, c.make(), false
-	w.note("  %s begins anew at %v", c.topic.name, c.next)
+	w.note("  %s begins anew at %v, what is below %v again", c.topic.name, c.next, c.again)
 }
 
 // grow takes up partitions that the topic has got.

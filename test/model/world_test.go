@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
 
 	"tocsin/clock"
 	"tocsin/pipeline"
@@ -31,6 +32,10 @@ type world struct {
 	rng      *rand.Rand // of the step
 	clock    *clock.Virtual
 	store    *state.Store
+	redis    redis.UniversalClient // past the store
+	prefix   string                // of its keys
+	shards   int
+	backup   *backup
 	faults   *faults
 	accounts *pipeline.Accounts
 	caches   []*pipeline.AccountCache
@@ -40,7 +45,6 @@ type world struct {
 	zombies                           []*zombie // owners who do not know yet that they are none any more
 	generation                        int64
 	retried                           int64 // retries that were due
-	retriesSeen                       map[*stream.Record]bool
 
 	roomIDs, userIDs, others []string // others are not told: remote, or of an application service
 	all                      []string // userIDs and others
@@ -52,10 +56,10 @@ type world struct {
 	future                   map[string][]string // ids of events that were spoken of and have not come, by room
 	marks                    []*event
 	phones                   map[string]*phone
-	told                     map[toldOf]*told
+	told                     map[pushOf]*told
 	debts                    []debt
 	unsaid                   map[invitation]bool // nobody tells the phone of the last invite
-	spoken                   []*phone            // that were sent something in this batch
+	spoken                   []spoken            // that were sent something in this batch
 	flaky                    int                 // one of so many pushes fails; 0: none
 	settled                  bool                // everything sent has been handled
 	numbers                  int                 // for ids
@@ -95,10 +99,11 @@ func (w *world) note(format string, args ...any) {
 }
 
 // newWorld makes a world that depends on nothing but the seed and its number.
-func newWorld(seed, number uint64, store *state.Store) *world {
+func newWorld(seed, number uint64, store *state.Store, cfg state.Config, direct redis.UniversalClient) *world {
 	w := &world{
+		redis: direct, prefix: cfg.KeyPrefix, shards: cfg.Shards,
 		homeserver: homeserver{rooms: map[string]*room{}, users: map[string]*user{}}, rng: rand.New(rand.NewPCG(seed, number)), clock: clock.NewVirtual(began), store: store, faults: &faults{},
-		retriesSeen: map[*stream.Record]bool{}, streams: map[string]bool{}, holes: map[string]int64{}, future: map[string][]string{}, phones: map[string]*phone{}, unsaid: map[invitation]bool{}, told: map[toldOf]*told{},
+		streams: map[string]bool{}, holes: map[string]int64{}, future: map[string][]string{}, phones: map[string]*phone{}, unsaid: map[invitation]bool{}, told: map[pushOf]*told{},
 	}
 	w.accounts = &pipeline.Accounts{Store: store, DeadLetters: w, Log: slog.New(slog.DiscardHandler)}
 	topics := pipeline.DefaultTopics()
@@ -165,7 +170,9 @@ func (w *world) newUsers() stream.Handler {
 		other = pipeline.BadgeMessages
 	}
 	return &pipeline.Users{
-		Counts: failing{w.store, w.faults}, Store: w.store, Accounts: w.cache(), Delivery: w, Writer: w, DeadLetters: w, Topics: pipeline.DefaultTopics(), Tiers: []time.Duration{time.Second},
+		Counts: failing{w.store, w.faults}, Store: w.store, Accounts: w.cache(), Delivery: w,
+		Guard: pipeline.NewGuard(w.store, pipeline.GuardLimits{Rejections: 10, Percent: 10, Window: 10 * time.Minute}, w.clock, slog.New(slog.DiscardHandler)), Removed: w.store,
+		LedgerTTL: 26 * time.Hour, Paused: func(string) bool { return false }, Live: func(string) bool { return true }, Writer: w, DeadLetters: w, Topics: pipeline.DefaultTopics(), Tiers: []time.Duration{time.Second},
 		Partitions: w.partitions, Badges: pipeline.NewBadges(pipeline.BadgeConfig{Count: w.mode, CountByApp: map[string]string{oddApps: other}, Push: true}), Counting: pipeline.DefaultCounts(),
 		Expiry: pipeline.Expiry{Call: time.Minute, Message: 24 * time.Hour}, PushFrom: began, Clock: w.clock, Log: slog.New(slog.DiscardHandler),
 	}
@@ -184,15 +191,8 @@ func (w *world) Write(_ context.Context, messages ...stream.Message) error {
 	if err == nil {
 		return nil
 	}
-	if written == 0 { // some of them may be there all the same
-		for ; written < len(messages) && w.rng.IntN(2) == 0; written++ {
-			w.written(messages[written])
-		}
-	}
-	for _, m := range messages[:written] { // they will come once more
-		if n := noticeOf(m.Value); strings.HasPrefix(m.Topic, retryPrefix) && n.Kind == pipeline.KindRetry {
-			w.toldOf(markIn(n.Event.Content), n.Users[0].ID).handed++
-		}
+	for ; written < len(messages) && w.rng.IntN(2) == 0; written++ { // some of them may be there all the same
+		w.written(messages[written])
 	}
 	return err
 }
@@ -221,25 +221,13 @@ func (w *world) Bury(_ context.Context, rec *stream.Record, cause stream.Cause) 
 	return nil
 }
 
-// handing notes which events' notices a users stage gets.
+// handing notes what a stage gets.
 func (w *world) handing(c *consumer, batch []*stream.Record) {
 	for _, rec := range batch {
 		w.note("  %s/%d@%d again %v: %s", rec.Topic, rec.Partition, rec.Offset, rec.Again, rec.Value)
-		if c.topic != w.notices || rec.Again {
-			continue
-		}
-		n := noticeOf(rec.Value)
-		w.except(&n)
-		original := w.notices.partitions[rec.Partition][rec.Offset]
-		switch {
-		case n.Kind == pipeline.KindRetry && !w.retriesSeen[original]:
-			w.retriesSeen[original] = true // the record that it came from was handed over then
-		case n.Kind == pipeline.KindNotify, n.Kind == pipeline.KindRetry:
-			for _, u := range n.Users {
-				if stream.PartitionOf(u.ID, w.partitions()) == rec.Partition {
-					w.toldOf(markIn(n.Event.Content), u.ID).handed++
-				}
-			}
+		if c.topic == w.notices {
+			n := noticeOf(rec.Value)
+			w.except(&n)
 		}
 	}
 }
@@ -284,8 +272,9 @@ func (w *world) advance(c *consumer) {
 	switch err := c.step(); {
 	case err == errCrash:
 		w.note("  crash of %s", c.topic.name)
-		for _, p := range w.spoken { // nobody may have noted what they were told
-			p.unsure()
+		for _, s := range w.spoken { // nobody may have noted what they were told
+			s.phone.unsure()
+			w.toldOf(s.pushOf).allowed++
 		}
 		c.restart()
 		if w.rng.IntN(3) == 0 { // the worker had both stages
