@@ -43,11 +43,10 @@ type batch struct {
 }
 
 // handle is the way of one record. A record that is read again was done before, but what it changed in Redis may be lost: what is not there is done once more, and nothing is written to
-// Kafka, where all that followed from it is durable. If the room has come to its partition, or left it, since then, offsets can't tell what is there, but the index can.
+// Kafka, where all that followed from it is durable.
 func (b *batch) handle(ctx context.Context, rec *stream.Record, e *Event) error {
-	covered := b.room.done.covers(rec)
-	moved := rec.Again && b.room.done.known && !b.room.done.sameNumbering(rec)
-	if _, known := b.known[e.ID]; (covered || moved) && !e.IsEDU && (known || e.ID == "") {
+	covered := b.room.done.covers(rec) || b.room.done.passed(rec)
+	if _, known := b.known[e.ID]; covered && !e.IsEDU && (known || e.ID == "") {
 		return nil
 	}
 	b.watch(rec)
@@ -61,7 +60,7 @@ func (b *batch) handle(ctx context.Context, rec *stream.Record, e *Event) error 
 	if rec.Again {
 		b.out, b.unresolved = b.out[:written], unresolved
 	}
-	if !covered && !(moved && e.IsEDU) {
+	if !covered {
 		b.room.done.advance(rec, b.partitions(rec), b.stage.Clock.Now().UnixMilli())
 	}
 	return nil
@@ -223,7 +222,7 @@ func (b *batch) membership(rec *stream.Record, e *Event, position int64) {
 		kind = KindInvite
 	case Join:
 		kind = KindJoin
-	case Leave, Ban:
+	case Leave, Ban, Knock: // who knocks is not in the room
 		kind = KindLeave
 	default:
 		return

@@ -79,12 +79,13 @@ func effect(n *Notice, u Recipient, a *Account) func(*Unread) {
 	case KindRedact:
 		return func(unread *Unread) { unread.Redact(n.Position) }
 	case KindInvite:
-		if n.Sender != "" && a.Ignores(n.Sender) {
-			return nil
-		}
+		ignored := n.Sender != "" && a.Ignores(n.Sender)
 		return func(unread *Unread) {
-			unread.Invite(n.Position)
-			begin(unread, today)
+			unread.Read(n.Position) // who is invited is not in the room: a state reset can make an invite of a join
+			if !ignored {
+				unread.Invite(n.Position)
+				begin(unread, today)
+			}
 		}
 	case KindJoin:
 		return func(unread *Unread) { unread.Join(n.Position) }
