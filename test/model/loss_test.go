@@ -97,7 +97,7 @@ func (w *world) lose() {
 func (c *consumer) rewind(to []int64) {
 	c.again = slices.Clone(c.next)
 	for p := range c.next {
-		c.next[p] = max(0, to[p]-c.world.rng.Int64N(5))
+		c.next[p] = max(0, to[p]-c.world.rng.Int64N(20))
 	}
 	c.commitAll()
 	c.restart()

@@ -316,8 +316,8 @@ func (w *world) sendMessage(r *room, sender string) {
 			e.relType, e.relates = "m.thread", r.root(w.rng, to)
 		case 3:
 			e.relType, e.relates = "m.replace", to
-		case 4, 5: // whatever relates to what was said last, and to that, and so on
-			e.kind, e.msgtype, e.body, e.relType, e.relates = "m.reaction", "", "", "m.annotation", known[len(known)-1]
+		case 4, 5: // what relates to what relates to something in a thread, and so on
+			e.kind, e.msgtype, e.body, e.relType, e.relates = "m.reaction", "", "", "m.annotation", r.furthest()
 			if w.rng.IntN(2) == 0 {
 				e.kind, e.msgtype, e.body, e.relType = "m.room.message", "m.text", "about that", "org.example.about"
 			}
@@ -360,6 +360,17 @@ func (r *room) root(rng *rand.Rand, other string) string {
 		return other
 	}
 	return roots[max(0, len(roots)-1-rng.IntN(3))]
+}
+
+// furthest is the one of the last events that is furthest away from its thread.
+func (r *room) furthest() (id string) {
+	depth := -1
+	for _, e := range r.events[max(0, len(r.events)-10):] {
+		if d := e.depth + min(1, len(e.thread)); e.id != "" && d >= depth {
+			id, depth = e.id, d
+		}
+	}
+	return id
 }
 
 func (w *world) sendReceipt(r *room) {
