@@ -228,6 +228,13 @@ func (w *world) handing(c *consumer, batch []*stream.Record) {
 		if c.topic == w.notices {
 			n := noticeOf(rec.Value)
 			w.except(&n)
+			for _, recipient := range n.Users {
+				for _, p := range w.users[recipient.ID].pushers {
+					if rec.Again { // what it was told because of this may be lost
+						p.unsure()
+					}
+				}
+			}
 		}
 	}
 }
