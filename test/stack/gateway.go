@@ -31,8 +31,10 @@ type Request struct {
 type Answer struct {
 	Status   int               // 0: 200
 	Rejected []string          // pushkeys to be listed as rejected
+	Body     []byte            // in place of that list; nil: the list
 	Header   map[string]string // of the answer, such as Retry-After
 	Delay    time.Duration     // how long it takes to answer
+	Hold     <-chan struct{}   // it answers when that is closed; nil: at once
 	Fault    Fault             // what it does in place of answering, or in the midst of it
 	Times    int               // how many requests; 0: one
 }
@@ -161,7 +163,7 @@ func (g *Gateway) Close() error {
 // next takes the answer for one request off the script, or asks who decides otherwise. It reads the body, unless the answer is that it is not read. It is nil if that fails.
 func (g *Gateway) next(r *Request, body io.Reader) *Answer {
 	answer, scripted := g.scripted()
-	if scripted && answer.Fault == ResetUnread {
+	if scripted && (answer.Fault == ResetUnread || answer.Fault == HangUnread) {
 		return &answer
 	}
 	var err error
@@ -200,7 +202,7 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 		return // the client went away in the middle of its request: there is nothing to show or to answer
 	}
 	status := cmp.Or(answer.Status, http.StatusOK)
-	if wait(r.Context(), answer.Delay) != nil {
+	if wait(r.Context(), answer.Delay) != nil || answer.held(r.Context()) != nil {
 		status = 0
 	}
 	if answer.Fault != NoFault && status != 0 {
@@ -231,6 +233,10 @@ func (g *Gateway) reply(w http.ResponseWriter, status int, answer Answer) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
+	if answer.Body != nil {
+		_, _ = w.Write(answer.Body) // the client may have gone meanwhile
+		return
+	}
 	reply := any(struct {
 		Rejected []string `json:"rejected"`
 	}{answer.Rejected})
@@ -275,6 +281,19 @@ func (g *Gateway) forget(conn net.Conn, state http.ConnState) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.schemes, conn.RemoteAddr().String())
+}
+
+// held waits until the answer may go out, but not longer than ctx.
+func (a *Answer) held(ctx context.Context) error {
+	if a.Hold == nil {
+		return nil
+	}
+	select {
+	case <-a.Hold:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // wait sleeps, but not longer than ctx.
