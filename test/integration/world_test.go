@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,16 @@ import (
 	"tocsin/test/stack"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// folder is for what all tests share.
+var folder string
+
+func TestMain(m *testing.M) {
+	var err error
+	if folder, err = os.MkdirTemp("", "tocsin"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) { os.RemoveAll(folder); os.Exit(status) }))
+}
 
 const server = "hs.example"
 
@@ -435,13 +445,15 @@ func (h *hanging) answered() []stack.Request {
 	return slices.Clone(h.requests)
 }
 
-// gatewayAt makes a gateway for one host alone.
-func (w *world) gatewayAt(host string) *stack.RecordingGateway {
+// gatewayAt makes a gateway for these hosts alone.
+func (w *world) gatewayAt(hosts ...string) *stack.RecordingGateway {
 	w.Helper()
 	g := stack.Gateways(w)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.others[host] = g
+	for _, host := range hosts {
+		w.others[host] = g
+	}
 	return g
 }
 

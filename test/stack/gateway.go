@@ -110,6 +110,13 @@ func (g *Gateway) Script(answers ...Answer) {
 	}
 }
 
+// Decide lets decide say what is answered where the script says nothing, one request after another.
+func (g *Gateway) Decide(decide func(Request) Answer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.opts.Answer = decide
+}
+
 // Waiting is how many answers of the script have not been given yet.
 func (g *Gateway) Waiting() int {
 	g.mu.Lock()
@@ -170,10 +177,8 @@ func (g *Gateway) next(r *Request, body io.Reader) *Answer {
 	if r.Body, err = io.ReadAll(body); err != nil {
 		return nil
 	}
-	if !scripted && g.opts.Answer != nil {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		answer = g.opts.Answer(*r)
+	if !scripted {
+		answer = g.decided(*r)
 	}
 	return &answer
 }
@@ -190,6 +195,16 @@ func (g *Gateway) scripted() (answer Answer, ok bool) {
 		g.script = g.script[1:]
 	}
 	return answer, true
+}
+
+// decided is the answer where the script says nothing.
+func (g *Gateway) decided(r Request) (answer Answer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opts.Answer != nil {
+		answer = g.opts.Answer(r)
+	}
+	return answer
 }
 
 // handle answers one request, or fails to.
