@@ -22,9 +22,10 @@ import (
 const (
 	killRooms  = 20
 	killEvents = 2000 // over all rooms
+	killUsers  = 2    // users with a pusher: one request to each is under way at a time
 )
 
-// TestKilled kills the worker twice in the middle of 2,000 events. Each event has two recipients.
+// TestKilled kills the worker twice in the middle of 2,000 events. Each event has two recipients. All are told, and nobody twice but of what was under way.
 func TestKilled(t *testing.T) {
 	kafka, redis, gateway := stack.Kafka(t), stack.Redis(t), stack.Gateways(t)
 	t.Cleanup(func() { kafka.DeleteTopics(t) })
@@ -32,10 +33,11 @@ func TestKilled(t *testing.T) {
 	w.run(t, "topics", "create", "--partitions", "4", "--replication", "1")
 	feed(t, kafka, gateway)
 
-	for _, share := range []int{5, 2} { // after a fifth, after a half
+	shares := []int{5, 2} // after a fifth, after a half
+	for _, share := range shares {
 		worker := w.start(t)
 		await(t, time.Minute, func() error {
-			if n := len(gateway.Requests()); n < 2*killEvents/share {
+			if n := len(gateway.Requests()); n < killUsers*killEvents/share {
 				return fmt.Errorf("%d pushes have arrived", n)
 			}
 			return nil
@@ -53,7 +55,29 @@ func TestKilled(t *testing.T) {
 	if err := worker.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-	t.Logf("%d pushes for %d notifications", len(gateway.Requests()), 2*killEvents)
+	twice := doubled(t, gateway)
+	t.Logf("%d of %d notifications came twice", twice, killUsers*killEvents)
+	if most := len(shares) * killUsers; twice > most {
+		t.Errorf("%d notifications came twice, and at most %d were under way when the workers were killed", twice, most)
+	}
+}
+
+// doubled is how many pushes more than one there were for each event and pusher.
+func doubled(t *testing.T, gateway *stack.RecordingGateway) (twice int) {
+	t.Helper()
+	told := map[string]bool{}
+	for _, r := range gateway.Requests() {
+		n, err := stack.DecodeNotification(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := n.EventID + " " + n.Devices[0].Pushkey
+		if n.EventID != "" && told[name] { // counts alone are told as often as they change
+			twice++
+		}
+		told[name] = true
+	}
+	return twice
 }
 
 // workers starts processes of the product's own binary.

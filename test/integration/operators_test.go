@@ -158,6 +158,7 @@ func TestRejectedPusherStaysUntilTheHomeserverIsTold(t *testing.T) {
 	w.roomOf("!r:hs", bob)
 	held := make(chan struct{})
 	w.gateway.Script(stack.Answer{Hold: held, Rejected: []string{"bobs-key"}})
+	w.gateway.Decide(func(stack.Request) stack.Answer { return stack.Answer{Rejected: []string{"bobs-key"}} }) // should the worker lose its partitions meanwhile
 	r := w.start()
 	w.ready(r)
 	w.write(w.message("!r:hs", "$one"))
@@ -165,7 +166,7 @@ func TestRejectedPusherStaysUntilTheHomeserverIsTold(t *testing.T) {
 	w.network.cut()
 	close(held)
 	w.until("the gateway has rejected it", 30*time.Second, func() bool { return len(w.gateway.Requests()) == 1 })
-	w.hears("write")
+	w.hears("write to Kafka: trying again", "pusher-feedback")
 	w.says([]string{"pushers", "list", "--user", bob}, "active")
 	if got := w.feedback(); len(got) > 0 {
 		t.Errorf("the homeserver was told %v with Kafka away", got)

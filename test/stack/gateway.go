@@ -117,6 +117,13 @@ func (g *Gateway) Decide(decide func(Request) Answer) {
 	g.opts.Answer = decide
 }
 
+// Locked asks for what the function given to [Gateway.Decide] has noted, while that does not run.
+func (g *Gateway) Locked(ask func() bool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return ask()
+}
+
 // Waiting is how many answers of the script have not been given yet.
 func (g *Gateway) Waiting() int {
 	g.mu.Lock()
