@@ -96,7 +96,10 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 	if err != nil {
 		return err
 	}
-	rooms := s.decodeRooms(a.UserID, saved.Rooms)
+	rooms, err := s.decodeRooms(a.UserID, saved.Rooms)
+	if err != nil {
+		return err
+	}
 	now := Sum(rooms).Badge(s.Badges.Count(p.AppID))
 	e.told, e.numbered = s.readTold(a, p, saved.Told), false
 	e.held = saved.Told[HeldField(p.AppID, p.Pushkey)]

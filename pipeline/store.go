@@ -5,7 +5,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"tocsin/pipeline/stream"
@@ -15,7 +14,13 @@ import (
 var ErrStale = errors.New("changed by another owner")
 
 // ErrLost says that Redis no longer has what it had: nothing can be done but stop and say so. A stage that returns it leaves the partition where it is.
-var ErrLost = fmt.Errorf("what was saved is lost: %w", stream.ErrStop)
+var ErrLost error = lostError{}
+
+// lostError is a [stream.ErrStop], whose words about one partition would lead astray: it is all of them.
+type lostError struct{}
+
+func (lostError) Error() string { return "what was saved is lost" }
+func (lostError) Unwrap() error { return stream.ErrStop }
 
 // Version orders the writes to one field of an account: it names the record that it came from, and the newer record wins, whoever writes it, in whatever order.
 type Version struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"tocsin/pushers"
@@ -31,17 +32,16 @@ type telling struct {
 
 // readTold is what the pusher was told, by what is saved of its user's. What is saved of pushers that are gone, or need not be told any more, is removed in passing.
 func (s *Users) readTold(a *Account, p *RegisteredPusher, saved map[string]string) *telling {
-	r := &telling{store: s.Counts, userID: a.UserID, name: toldName(&p.Pusher), version: p.Version, kept: s.Badges.Alone(&p.Pusher)}
+	r := &telling{store: s.Counts, userID: a.UserID, name: toldName(p.AppID, p.Pushkey), version: p.Version, kept: s.Badges.Alone(&p.Pusher)}
 	wanted := map[string]bool{}
 	for i := range a.Pushers {
 		other := &a.Pushers[i].Pusher
-		wanted[HeldField(other.AppID, other.Pushkey)] = true
 		if s.Badges.Alone(other) {
-			wanted[toldName(other)] = true
+			wanted[toldName(other.AppID, other.Pushkey)] = true
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(saved)) {
-		if !wanted[name] {
+		if !wanted[name] && !strings.HasPrefix(name, HeldPrefix) { // the guard's marks are not ours
 			r.stale = append(r.stale, ToldChange{UserID: a.UserID, Pusher: name, From: saved[name]})
 		}
 	}

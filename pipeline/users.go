@@ -69,7 +69,7 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 		return nil, err
 	}
 	var out []stream.Message
-	moved := 0
+	moved := int64(0)
 	for i, n := range notices {
 		if strays := s.strays(n, records[i]); len(strays) > 0 {
 			out, moved = append(out, strays...), moved+1
@@ -81,6 +81,9 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 	}
 	accounts, err := s.accounts(ctx, notices)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.doubtBadges(ctx, notices, records, accounts); err != nil {
 		return nil, err
 	}
 	c := s.changes(notices, accounts)
@@ -186,7 +189,9 @@ func (s *Users) strays(n *Notice, rec *stream.Record) []stream.Message {
 	if len(away) == 0 {
 		return nil
 	}
-	return spread(*n, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
+	on := *n
+	on.Silent = n.Silent || rec.Again // there it is a record like any other: nobody must be told again
+	return spread(on, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
 }
 
 // accounts are those of all users: whether they are told of anything, and what is kept of their counts, depends on their pushers.

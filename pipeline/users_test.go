@@ -287,6 +287,29 @@ func TestBadgeIsToldWhenItChanges(t *testing.T) {
 	d.got("none", "$invite 0")
 }
 
+// TestInvitedIsNotInTheRoom has a state reset that makes an invite of a join: what was unread counts no more, whoever invites.
+func TestInvitedIsNotInTheRoom(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.pusher("phone", "")
+	d.account(bob+"|m.ignored_user_list", `{"ignored_users":{"@mallory:other":{}}}`)
+	d.handle(message(garden, "$1", 1), message(arbour, "$2", 1))
+	d.got("phone", "$1 1", "$2 2")
+	d.handle(pipeline.Notice{Kind: pipeline.KindInvite, RoomID: garden, Position: 2, Sender: "@alice:other", Silent: true})
+	d.handle(pipeline.Notice{Kind: pipeline.KindInvite, RoomID: arbour, Position: 2, Sender: "@mallory:other", Silent: true})
+	d.handle(pipeline.Notice{Kind: pipeline.KindJoin, RoomID: garden, Position: 3})
+	d.got("phone", "0")
+}
+
+// TestSameOffsetIsAnotherEvent has two events without ids that came at one offset, before and after their topic was made anew.
+func TestSameOffsetIsAnotherEvent(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.pusher("phone", "")
+	d.handle(message(garden, "", 1), message(garden, "", 2000), message(garden, "", 2000))
+	d.got("phone", "1", "1")
+}
+
 // TestNoNewsIsNotPushed has what changes counts, and is no news.
 func TestNoNewsIsNotPushed(t *testing.T) {
 	t.Parallel()

@@ -96,6 +96,9 @@ func TestMetrics(t *testing.T) {
 		if strings.Contains(line, "secret") {
 			t.Errorf("it tells of users: %s", line)
 		}
+		if strings.HasPrefix(line, "tocsin_records_misplaced_total ") {
+			t.Errorf("it does not tell the topic: %s", line)
+		}
 		if !strings.HasPrefix(line, "tocsin_") {
 			continue
 		}
