@@ -107,6 +107,7 @@ func TestSickGateways(t *testing.T) {
 	w := newWorld(t)
 	v := w.timeless()
 	w.cfg.Delivery.Timeout, w.cfg.Delivery.Breaker.Open = 5*time.Second, time.Second
+	w.cfg.Admin.Listen = "127.0.0.1:0"
 	trap := w.gatewayAt("trap.example")
 	cases := sicknesses(v.Now())
 	gateways := make([]*stack.RecordingGateway, len(cases))
@@ -148,6 +149,13 @@ func TestSickGateways(t *testing.T) {
 		taken := w.told(gateways[i])["$m"+name(i)+" key"+name(i)]
 		if c.dead == "" && taken != 1 || c.dead != "" && taken != 0 {
 			t.Errorf("%s: taken %d times: %v", c.name, taken, requests)
+		}
+	}
+	for answer, n := range map[string]int{
+		`action="settle",answer="unreadable_reply"`: 8, `action="retry",answer="timeout"`: 3, `action="retry",answer="http_302"`: 1, `action="retry",answer="http_429"`: 4, `action="dead_letter",answer="http_413"`: 1,
+	} {
+		if line := w.metrics(r, answer); !strings.HasSuffix(line, fmt.Sprintf(" %d\n", n)) {
+			t.Errorf("the metrics say %q of %s, want %d", line, answer, n)
 		}
 	}
 	if got := trap.Requests(); len(got) > 0 {
