@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,12 +53,7 @@ func TestKilled(t *testing.T) {
 	}
 	worker := w.start(t)
 	await(t, 2*time.Minute, func() error { return missing(gateway) })
-	if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := worker.Wait(); err != nil {
-		t.Errorf("after SIGTERM: %v", err)
-	}
+	stop(t, worker)
 	twice := doubled(t, gateway)
 	t.Logf("%d of %d notifications came twice", twice, killUsers*killEvents)
 	if most := len(shares) * killUsers; twice > most {
@@ -87,6 +83,7 @@ func doubled(t *testing.T, gateway *stack.RecordingGateway) (twice int) {
 type workers struct {
 	binary      string
 	environment []string
+	log         io.Writer // nil: the test's own
 }
 
 // build builds cmd/tocsin.
@@ -121,6 +118,9 @@ func environment(kafka stack.KafkaServers, redis stack.RedisServers) []string {
 func (w *workers) command(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), w.binary, args...)
 	cmd.Env, cmd.Stderr = w.environment, t.Output()
+	if w.log != nil {
+		cmd.Stderr = io.MultiWriter(t.Output(), w.log)
+	}
 	return cmd
 }
 
@@ -148,14 +148,20 @@ func (w *workers) start(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
+// stop stops a worker cleanly.
+func stop(t *testing.T, worker *exec.Cmd) {
+	t.Helper()
+	if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
 // feed writes two users with pushers, their rooms, and the events.
 func feed(t *testing.T, kafka stack.KafkaServers, gateway *stack.RecordingGateway) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(kafka.Brokers...), kgo.UnknownTopicRetries(20))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
 	var records []*kgo.Record
 	add := func(topic, key, format string, args ...any) {
 		records = append(records, &kgo.Record{Topic: kafka.Prefix + topic, Key: []byte(key), Value: fmt.Appendf(nil, format, args...)})
@@ -174,6 +180,17 @@ func feed(t *testing.T, kafka stack.KafkaServers, gateway *stack.RecordingGatewa
 		id := fmt.Sprintf("!r%d:example.org", n%killRooms)
 		add("events", id, `{"event_id":"$%d","room_id":%q,"type":"m.room.message","sender":"@alice:example.org","content":{"msgtype":"m.text","body":"ding"}}`, n, id)
 	}
+	produce(t, kafka, records)
+}
+
+// produce writes records.
+func produce(t *testing.T, kafka stack.KafkaServers, records []*kgo.Record) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(kafka.Brokers...), kgo.UnknownTopicRetries(20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
 	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
