@@ -8,13 +8,15 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
+
+	"tocsin/pushers"
 )
 
 // Metrics are the instruments of the stages.
 type Metrics struct {
 	ReceiptsUnresolved metric.Int64Counter // receipts that were given up, because their event did not come
 	Misplaced          metric.Int64Counter // records found in a partition where they must not be: a topic was repartitioned without a drain
-	Settled            metric.Int64Counter // what attempts to push came to, by action and reason
+	Settled            metric.Int64Counter // what attempts to push came to, by action, reason and answer
 }
 
 // NewMetrics makes the instruments. No instrument fails to be made: a name that the provider refuses does nothing.
@@ -30,14 +32,14 @@ func NewMetrics(provider metric.MeterProvider) *Metrics {
 	return &Metrics{
 		ReceiptsUnresolved: counter("tocsin.receipts.unresolved", "Receipts that were given up, because the event that they name is not known"),
 		Misplaced:          counter("tocsin.records.misplaced", "Records found in a partition where they must not be: a topic was repartitioned without a drain"),
-		Settled:            counter("tocsin.push.settled", "Attempts to tell a pusher of an event, or of the counts alone, by what became of them: action and reason"),
+		Settled:            counter("tocsin.push.settled", "Attempts to tell a pusher of an event, or of the counts alone, by what became of them: action and reason, and answer, which is what the push service said or why nothing was sent"),
 	}
 }
 
 // settled counts what an attempt came to. A stage that was given no instruments counts nothing.
-func (m *Metrics) settled(ctx context.Context, action, reason string) {
+func (m *Metrics) settled(ctx context.Context, step pushers.Step) {
 	if m != nil {
-		m.Settled.Add(ctx, 1, metric.WithAttributes(attribute.String("action", action), attribute.String("reason", reason)))
+		m.Settled.Add(ctx, 1, metric.WithAttributes(attribute.String("action", step.Action.String()), attribute.String("reason", step.Reason), attribute.String("answer", step.Answer())))
 	}
 }
 

@@ -360,7 +360,7 @@ func (s *Users) logStep(ctx context.Context, e *errand, step pushers.Step) {
 	if e.notice.Retry != nil {
 		attempt += e.notice.Retry.Attempts
 	}
-	s.Metrics.settled(ctx, step.Action.String(), step.Reason)
+	s.Metrics.settled(ctx, step)
 	line, about := "badge settled", []slog.Attr(nil)
 	if !e.alone {
 		rule := e.verdict().Rule

@@ -2,7 +2,10 @@ package pushers
 
 // What a push service answered, and what follows.
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Verdict is the one thing that an attempt came to.
 type Verdict uint8
@@ -80,7 +83,13 @@ type Step struct {
 	Action  Action
 	Tier    int     // of Again: index of the retry tier
 	Reason  string  // of Bury and Forget: the class ("expired", "exhausted", "refused"); of Remove: the reason for the feedback record
-	Detail  string  // the service's reason, for the log and the dead letter's header
+	Detail  string  // the service's reason, and after a colon what is known of its cause: for the log and the dead letter's header
 	Unsent  bool    // of Again: there was no room for a request, so this was no attempt
 	Verdict Verdict // what the attempt came to; 0 if nothing was sent
+}
+
+// Answer is the service's reason alone, or why nothing was sent: one of a few fixed words that can label a metric; "" if there is none.
+func (s Step) Answer() string {
+	word, _, _ := strings.Cut(s.Detail, ":")
+	return word
 }

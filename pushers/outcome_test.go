@@ -25,3 +25,13 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// A cause is of any text, and never a label.
+func TestAnswer(t *testing.T) {
+	t.Parallel()
+	for detail, want := range map[string]string{"": "", "accepted": "accepted", "tls: a certificate of evil.example: expired": "tls"} {
+		if got := (pushers.Step{Detail: detail}).Answer(); got != want {
+			t.Errorf("%q: %q, want %q", detail, got, want)
+		}
+	}
+}

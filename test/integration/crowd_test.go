@@ -3,13 +3,10 @@ package integration
 // A world of many users and rooms, and a model of what they have unread: lists of messages, and nothing clever.
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -48,13 +45,7 @@ func newCrowd(t *testing.T, partitions, users, rooms int) *crowd {
 	// Where nothing fails, nothing may come twice, and a slow machine is no failure.
 	c.cfg.Redis.Timeout, c.cfg.Kafka.SessionTimeout = 20*time.Second, 20*time.Second
 	c.cfg.Kafka.HeartbeatInterval, c.cfg.Kafka.CommitInterval = 300*time.Millisecond, 300*time.Millisecond // so that many of these worlds fit beside one another
-	cfg := c.cfg.Kafka
-	cfg.Log = slog.New(slog.DiscardHandler)
-	var err error
-	if c.cluster, err = stream.Connect(cfg); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.cluster.Close)
+	c.cluster = c.connect()
 	for _, topic := range []string{c.cfg.Topics.Events, c.cfg.Topics.Notifications} {
 		if partitions > 4 {
 			c.kafka.Repartition(t, topic, partitions)
@@ -327,37 +318,4 @@ func (c *crowd) positionsRise() {
 			last = position
 		}
 	}
-}
-
-// everything reads a topic from its beginning to its end.
-func (c *crowd) everything(topic string) []*stream.Record {
-	c.Helper()
-	bounds, err := c.cluster.Bounds(c.Context(), topic)
-	if err != nil {
-		c.Fatal(err)
-	}
-	from, total := map[int]int64{}, int64(0)
-	for p, b := range bounds {
-		from[p] = b.First
-		total += b.End - b.First
-	}
-	var mu sync.Mutex
-	var all []*stream.Record
-	tail := c.cluster.NewTail(stream.TailConfig{Topic: topic, From: from, Record: func(r *stream.Record) {
-		mu.Lock()
-		defer mu.Unlock()
-		all = append(all, r)
-	}})
-	ctx, cancel := context.WithCancel(c.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); tail.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
-	c.until("all of "+topic+" is read", 120*time.Second, func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return int64(len(all)) >= total
-	})
-	mu.Lock()
-	defer mu.Unlock()
-	return all
 }

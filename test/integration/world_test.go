@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,13 +22,23 @@ import (
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/goleak"
 
+	"tocsin/clock"
 	"tocsin/cmd/app"
 	"tocsin/config"
 	"tocsin/pipeline/stream"
 	"tocsin/test/stack"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// folder is for what all tests share.
+var folder string
+
+func TestMain(m *testing.M) {
+	var err error
+	if folder, err = os.MkdirTemp("", "tocsin"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) { os.RemoveAll(folder); os.Exit(status) }))
+}
 
 const server = "hs.example"
 
@@ -42,9 +53,15 @@ type world struct {
 	link    *network // between workers and Redis
 	writer  *kafka.Writer
 	logs    *logs
+	clock   clock.Clock            // of workers; nil: the machine's
+	connect func() *stream.Cluster // a way to Kafka that no fault is in
 
-	mu   sync.Mutex
-	sick map[string]*hanging // gateways that don't answer, by host
+	// pushThrough replaces the way to the gateways; nil: pushDial
+	pushThrough func(ctx context.Context, kind, address string) (net.Conn, error)
+
+	mu     sync.Mutex
+	sick   map[string]*hanging                // gateways that don't answer, by host
+	others map[string]*stack.RecordingGateway // gateways of their own, by host
 }
 
 // logs keeps what workers say; a failed test shows it.
@@ -74,7 +91,8 @@ func newWorld(t *testing.T) *world {
 // newWorldOn makes it on a Redis of the test's own.
 func newWorldOn(t *testing.T, redis stack.RedisServers) *world {
 	t.Helper()
-	w := &world{T: t, kafka: stack.Kafka(t), redis: redis, gateway: stack.Gateways(t), network: newNetwork(), link: newNetwork(), logs: &logs{}, sick: map[string]*hanging{}}
+	w := &world{T: t, kafka: stack.Kafka(t), redis: redis, gateway: stack.Gateways(t), network: newNetwork(), link: newNetwork(), logs: &logs{}, sick: map[string]*hanging{}, others: map[string]*stack.RecordingGateway{}}
+	w.connect = sync.OnceValue(w.dialKafka)
 	t.Cleanup(func() {
 		w.kafka.DeleteTopics(t)
 		if t.Failed() {
@@ -184,7 +202,7 @@ func (w *world) startOn(kafkaDial func(ctx context.Context, kind, address string
 	if len(stages) == 0 {
 		stages = nil
 	}
-	worker, err := app.New(w.cfg, app.Options{Stages: stages, Log: log, KafkaDial: kafkaDial, PushDial: w.pushDial})
+	worker, err := app.New(w.cfg, app.Options{Stages: stages, Log: log, Clock: w.clock, KafkaDial: kafkaDial, PushDial: w.pushDial})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -427,14 +445,79 @@ func (h *hanging) answered() []stack.Request {
 	return slices.Clone(h.requests)
 }
 
-// pushDial leads to the gateway that hangs, or to the healthy one.
+// gatewayAt makes a gateway for these hosts alone.
+func (w *world) gatewayAt(hosts ...string) *stack.RecordingGateway {
+	w.Helper()
+	g := stack.Gateways(w)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, host := range hosts {
+		w.others[host] = g
+	}
+	return g
+}
+
+// pushDial leads to the gateway of the host, or to the one of all others.
 func (w *world) pushDial(ctx context.Context, kind, address string) (net.Conn, error) {
 	host, _, _ := net.SplitHostPort(address)
+	if w.pushThrough != nil {
+		return w.pushThrough(ctx, kind, address)
+	}
 	w.mu.Lock()
-	h := w.sick[host]
+	h, g := w.sick[host], w.others[host]
 	w.mu.Unlock()
-	if h == nil {
+	switch {
+	case g != nil:
+		return g.Dial(ctx, kind, address)
+	case h == nil:
 		return w.gateway.Dial(ctx, kind, address)
 	}
 	return (&net.Dialer{}).DialContext(ctx, "tcp", h.server.Listener.Addr().String())
+}
+
+// dialKafka is a way to the topics that no fault is in.
+func (w *world) dialKafka() *stream.Cluster {
+	w.Helper()
+	cfg := w.cfg.Kafka
+	cfg.Log = slog.New(slog.DiscardHandler)
+	cluster, err := stream.Connect(cfg)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(cluster.Close)
+	return cluster
+}
+
+// everything reads a topic from its beginning to its end.
+func (w *world) everything(topic string) []*stream.Record {
+	w.Helper()
+	cluster := w.connect()
+	bounds, err := cluster.Bounds(w.Context(), topic)
+	if err != nil {
+		w.Fatal(err)
+	}
+	from, total := map[int]int64{}, int64(0)
+	for p, b := range bounds {
+		from[p] = b.First
+		total += b.End - b.First
+	}
+	var mu sync.Mutex
+	var all []*stream.Record
+	tail := cluster.NewTail(stream.TailConfig{Topic: topic, From: from, Record: func(r *stream.Record) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, r)
+	}})
+	ctx, cancel := context.WithCancel(w.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); tail.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	w.until("all of "+topic+" is read", 120*time.Second, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return int64(len(all)) >= total
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return all
 }

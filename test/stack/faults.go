@@ -26,6 +26,9 @@ type Fault uint8
 const (
 	NoFault         Fault = iota
 	Hang                  // it reads the request and never answers, until the client goes
+	HangUnread            // it reads nothing of the request's body and never answers, until the client goes
+	HangInHeader          // it says nothing more in the header of its answer, until the client goes
+	HangInBody            // it says nothing more in the body of its answer, until the client goes
 	ResetUnread           // it resets the connection before it has read the body of the request
 	Reset                 // it reads the request, and resets the connection in place of an answer
 	ResetInHeader         // it resets the connection in the header of its answer
@@ -46,22 +49,29 @@ func (g *Gateway) fail(f Fault, w http.ResponseWriter, r *http.Request, status i
 		<-r.Context().Done()
 		return 0
 	}
-	conn, _, err := w.(http.Hijacker).Hijack()
+	conn, read, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		return 0
 	}
 	defer g.hold(conn)()
-	return f.spoil(conn, status)
+	status = f.spoil(conn, status)
+	switch f {
+	case HangUnread, HangInHeader, HangInBody:
+		io.Copy(io.Discard, read) // nobody sends more, so it is the client's end that ends it
+	}
+	return status
 }
 
 // spoil spoils an answer on a connection that is the fault's own.
 func (f Fault) spoil(conn net.Conn, status int) int {
 	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n", status, http.StatusText(status))
 	switch f {
-	case ResetInHeader:
+	case ResetInHeader, HangInHeader:
 		io.WriteString(conn, head)
+	case HangInBody:
+		io.WriteString(conn, brokenOff(head))
 	case ResetInBody:
-		io.WriteString(conn, head+"Content-Length: 1000\r\n\r\n"+`{"rejected":[`)
+		io.WriteString(conn, brokenOff(head))
 		time.Sleep(settling)
 	case EndlessHeader:
 		endless(conn, head, strings.Repeat("X-More: and more\r\n", 1000))
@@ -77,11 +87,14 @@ func (f Fault) spoil(conn net.Conn, status int) int {
 		reset(conn)
 	}
 	switch f {
-	case ResetInBody, EndlessBody, SlowBody:
+	case ResetInBody, HangInBody, EndlessBody, SlowBody:
 		return status
 	}
 	return 0
 }
+
+// brokenOff is an answer that breaks off in its body.
+func brokenOff(head string) string { return head + "Content-Length: 1000\r\n\r\n" + `{"rejected":[` }
 
 // settling is how long what was written is given to arrive before a reset, which would take it back.
 const settling = 20 * time.Millisecond

@@ -25,6 +25,9 @@ func TestGatewayFaults(t *testing.T) {
 		shown  int    // status that the gateway shows
 	}{
 		{stack.Hang, 0, "Client.Timeout", 0},
+		{stack.HangUnread, 0, "Client.Timeout", 0},
+		{stack.HangInHeader, 0, "Client.Timeout", 0},
+		{stack.HangInBody, 200, "Client.Timeout", 200},
 		{stack.ResetUnread, 0, "Post", 0}, // while it is written, or after
 		{stack.Reset, 0, "reset", 0},
 		{stack.ResetInHeader, 0, "connection", 0},
@@ -53,7 +56,7 @@ func TestGatewayFaults(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		r := g.Requests()[0]
-		if r.Status != tc.shown || (tc.fault == stack.ResetUnread) != (r.Body == nil) {
+		if r.Status != tc.shown || (tc.fault == stack.ResetUnread || tc.fault == stack.HangUnread) != (r.Body == nil) {
 			t.Errorf("fault %d: shown as %d with %d bytes of body, want %d", tc.fault, r.Status, len(r.Body), tc.shown)
 		}
 		c.Timeout = 30 * time.Second

@@ -31,8 +31,10 @@ type Request struct {
 type Answer struct {
 	Status   int               // 0: 200
 	Rejected []string          // pushkeys to be listed as rejected
+	Body     []byte            // in place of that list; nil: the list
 	Header   map[string]string // of the answer, such as Retry-After
 	Delay    time.Duration     // how long it takes to answer
+	Hold     <-chan struct{}   // it answers when that is closed; nil: at once
 	Fault    Fault             // what it does in place of answering, or in the midst of it
 	Times    int               // how many requests; 0: one
 }
@@ -108,6 +110,20 @@ func (g *Gateway) Script(answers ...Answer) {
 	}
 }
 
+// Decide lets decide say what is answered where the script says nothing, one request after another.
+func (g *Gateway) Decide(decide func(Request) Answer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.opts.Answer = decide
+}
+
+// Locked asks for what the function given to [Gateway.Decide] has noted, while that does not run.
+func (g *Gateway) Locked(ask func() bool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return ask()
+}
+
 // Waiting is how many answers of the script have not been given yet.
 func (g *Gateway) Waiting() int {
 	g.mu.Lock()
@@ -161,17 +177,15 @@ func (g *Gateway) Close() error {
 // next takes the answer for one request off the script, or asks who decides otherwise. It reads the body, unless the answer is that it is not read. It is nil if that fails.
 func (g *Gateway) next(r *Request, body io.Reader) *Answer {
 	answer, scripted := g.scripted()
-	if scripted && answer.Fault == ResetUnread {
+	if scripted && (answer.Fault == ResetUnread || answer.Fault == HangUnread) {
 		return &answer
 	}
 	var err error
 	if r.Body, err = io.ReadAll(body); err != nil {
 		return nil
 	}
-	if !scripted && g.opts.Answer != nil {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		answer = g.opts.Answer(*r)
+	if !scripted {
+		answer = g.decided(*r)
 	}
 	return &answer
 }
@@ -190,6 +204,16 @@ func (g *Gateway) scripted() (answer Answer, ok bool) {
 	return answer, true
 }
 
+// decided is the answer where the script says nothing.
+func (g *Gateway) decided(r Request) (answer Answer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opts.Answer != nil {
+		answer = g.opts.Answer(r)
+	}
+	return answer
+}
+
 // handle answers one request, or fails to.
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	g.handling.Add(1)
@@ -200,7 +224,7 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 		return // the client went away in the middle of its request: there is nothing to show or to answer
 	}
 	status := cmp.Or(answer.Status, http.StatusOK)
-	if wait(r.Context(), answer.Delay) != nil {
+	if wait(r.Context(), answer.Delay) != nil || answer.held(r.Context()) != nil {
 		status = 0
 	}
 	if answer.Fault != NoFault && status != 0 {
@@ -231,6 +255,10 @@ func (g *Gateway) reply(w http.ResponseWriter, status int, answer Answer) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
+	if answer.Body != nil {
+		_, _ = w.Write(answer.Body) // the client may have gone meanwhile
+		return
+	}
 	reply := any(struct {
 		Rejected []string `json:"rejected"`
 	}{answer.Rejected})
@@ -275,6 +303,19 @@ func (g *Gateway) forget(conn net.Conn, state http.ConnState) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.schemes, conn.RemoteAddr().String())
+}
+
+// held waits until the answer may go out, but not longer than ctx.
+func (a *Answer) held(ctx context.Context) error {
+	if a.Hold == nil {
+		return nil
+	}
+	select {
+	case <-a.Hold:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // wait sleeps, but not longer than ctx.
