@@ -47,11 +47,10 @@ type consumer struct {
 	make       func() stream.Handler // as after a start of the worker: nothing is in memory
 	handler    stream.Handler
 	generation int64
-	next       []int64      // by partition
-	committed  []int64      // by partition: a worker that takes over may begin here, or anywhere from here to next
-	again      []int64      // by partition: below it, what is read was done before, and Redis may have lost it
-	crashed    bool         // in the middle of something
-	meanwhile  func() error // what another owner does at a fault
+	next       []int64 // by partition
+	committed  []int64 // by partition: a worker that takes over may begin here, or anywhere from here to next
+	again      []int64 // by partition: below it, what is read was done before, and Redis may have lost it
+	crashed    bool    // in the middle of something
 }
 
 // restart is a new owner of all partitions, in a new generation. It begins somewhere that the last one may have committed.
