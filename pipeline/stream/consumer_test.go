@@ -267,15 +267,15 @@ func TestStartAndCommitted(t *testing.T) {
 		t.Errorf("started at %v, heard of %v; want -1 and a rising sequence", started, heard)
 	}
 
-	// Rewound: the records come again, but the commit does not go back.
+	// Rewound: the records come again, but the commit does not go back; what is told is no more than what has been done again.
 	started, heard = nil, nil
 	begin = func(committed int64) int64 { return committed - 5 }
 	c = b.consume(cfg)
 	eventually(t, "again", func() bool { return done.len() == 25 && last() == 20 })
 	c.stop()
 	wantNumbers(t, done.all()[20:], 15, 20)
-	if !slices.Equal(started, []int64{20}) || !slices.Equal(slices.Compact(heard), []int64{20}) {
-		t.Errorf("started at %v, heard of %v; want 20 and 20", started, heard)
+	if !slices.Equal(started, []int64{20}) || !slices.IsSorted(heard) || heard[0] < 15 {
+		t.Errorf("started at %v, heard of %v; want 20, and a rising sequence from 15 or above", started, heard)
 	}
 
 	// Out of bounds: clamped.
