@@ -57,6 +57,25 @@ func (w *world) atRest(r *running) {
 // them was done, nobody was left who could have written more.
 func (w *world) rest(r *running) (wakes time.Time, busy string) {
 	w.Helper()
+	topics := []string{w.cfg.Topics.Events, w.cfg.Topics.Account, w.cfg.Topics.Notifications}
+	for _, tier := range delivery.Tiers {
+		topics = append(topics, w.cfg.Topics.Retry(tier))
+	}
+	return w.restOf(r, topics...)
+}
+
+// applied waits until the accounts are as they were written.
+func (w *world) applied(r *running) {
+	w.Helper()
+	w.until("the accounts are applied", 60*time.Second, func() bool {
+		_, busy := w.restOf(r, w.cfg.Topics.Account)
+		return busy == ""
+	})
+}
+
+// restOf is rest for some topics.
+func (w *world) restOf(r *running, topics ...string) (wakes time.Time, busy string) {
+	w.Helper()
 	type place struct {
 		topic     string
 		partition int
@@ -66,10 +85,6 @@ func (w *world) rest(r *running) (wakes time.Time, busy string) {
 		if p.Group != "" {
 			progress[place{p.Topic, p.Partition}] = p
 		}
-	}
-	topics := []string{w.cfg.Topics.Events, w.cfg.Topics.Account, w.cfg.Topics.Notifications}
-	for _, tier := range delivery.Tiers {
-		topics = append(topics, w.cfg.Topics.Retry(tier))
 	}
 	for _, topic := range topics {
 		bounds, err := w.connect().Bounds(w.Context(), topic)
