@@ -181,7 +181,7 @@ func TestRejectedPusherStaysUntilTheHomeserverIsTold(t *testing.T) {
 func TestWaveOfRejections(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.timeless()
+	w.spareRedis()
 	w.cfg.Admin.Listen = "127.0.0.1:0"
 	const phones = 30
 	hosts := []string{"a.example", "b.example", "c.example", "d.example", "e.example", "f.example"} // none begins with room for all

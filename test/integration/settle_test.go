@@ -14,14 +14,19 @@ import (
 	"tocsin/test/stack"
 )
 
-// timeless gives the workers a clock that stands still but for [world.settle].
+// timeless gives the workers a clock that stands still but for [world.settle]. It begins in the past: Kafka takes no record from more than an hour ahead.
 func (w *world) timeless() *clock.Virtual {
-	v := clock.NewVirtual(time.Now())
+	v := clock.NewVirtual(time.Now().Add(-12 * time.Hour))
 	w.clock = v
-	if w.redis.Embedded != nil {
-		w.redis.Embedded.FreezeTime(time.Now()) // with a clock of its own it looks at all keys before each command
-	}
+	w.spareRedis()
 	return v
+}
+
+// spareRedis takes the embedded Redis its own clock, with which it looks at all keys before each command: nothing expires then.
+func (w *world) spareRedis() {
+	if w.redis.Embedded != nil {
+		w.redis.Embedded.FreezeTime(time.Now())
+	}
 }
 
 // settle waits until all that was written is done for good, and lets the time of a timeless world pass while everything waits for it.
