@@ -181,7 +181,7 @@ func TestRejectedPusherStaysUntilTheHomeserverIsTold(t *testing.T) {
 func TestWaveOfRejections(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.timeless()
+	w.spareRedis()
 	w.cfg.Admin.Listen = "127.0.0.1:0"
 	const phones = 30
 	hosts := []string{"a.example", "b.example", "c.example", "d.example", "e.example", "f.example"} // none begins with room for all
@@ -299,7 +299,7 @@ func TestPusherSetAnewIsNotRemoved(t *testing.T) {
 	w.write(w.message("!r:hs", "$one"))
 	w.until("the request is under way", 30*time.Second, func() bool { return g.Waiting() == 0 })
 	w.account(bob, "pusher", "|app|key", map[string]any{"kind": "http", "app_id": "app", "pushkey": "key", "pushkey_ts": 2, "data": map[string]any{"url": "https://g.example/_matrix/push/v1/notify"}})
-	w.until("it is applied", 30*time.Second, func() bool { return w.lag(r, w.cfg.Topics.Account) == 0 })
+	w.applied(r)
 	close(held)
 	w.settle(r)
 	if got := w.requests(g); len(got) != 2 || len(w.feedback()) > 0 {

@@ -14,14 +14,19 @@ import (
 	"tocsin/test/stack"
 )
 
-// timeless gives the workers a clock that stands still but for [world.settle].
+// timeless gives the workers a clock that stands still but for [world.settle]. It begins in the past: Kafka takes no record from more than an hour ahead.
 func (w *world) timeless() *clock.Virtual {
-	v := clock.NewVirtual(time.Now())
+	v := clock.NewVirtual(time.Now().Add(-12 * time.Hour))
 	w.clock = v
-	if w.redis.Embedded != nil {
-		w.redis.Embedded.FreezeTime(time.Now()) // with a clock of its own it looks at all keys before each command
-	}
+	w.spareRedis()
 	return v
+}
+
+// spareRedis takes the embedded Redis its own clock, with which it looks at all keys before each command: nothing expires then.
+func (w *world) spareRedis() {
+	if w.redis.Embedded != nil {
+		w.redis.Embedded.FreezeTime(time.Now())
+	}
 }
 
 // settle waits until all that was written is done for good, and lets the time of a timeless world pass while everything waits for it.
@@ -57,6 +62,25 @@ func (w *world) atRest(r *running) {
 // them was done, nobody was left who could have written more.
 func (w *world) rest(r *running) (wakes time.Time, busy string) {
 	w.Helper()
+	topics := []string{w.cfg.Topics.Events, w.cfg.Topics.Account, w.cfg.Topics.Notifications}
+	for _, tier := range delivery.Tiers {
+		topics = append(topics, w.cfg.Topics.Retry(tier))
+	}
+	return w.restOf(r, topics...)
+}
+
+// applied waits until the accounts are as they were written.
+func (w *world) applied(r *running) {
+	w.Helper()
+	w.until("the accounts are applied", 60*time.Second, func() bool {
+		_, busy := w.restOf(r, w.cfg.Topics.Account)
+		return busy == ""
+	})
+}
+
+// restOf is rest for some topics.
+func (w *world) restOf(r *running, topics ...string) (wakes time.Time, busy string) {
+	w.Helper()
 	type place struct {
 		topic     string
 		partition int
@@ -66,10 +90,6 @@ func (w *world) rest(r *running) (wakes time.Time, busy string) {
 		if p.Group != "" {
 			progress[place{p.Topic, p.Partition}] = p
 		}
-	}
-	topics := []string{w.cfg.Topics.Events, w.cfg.Topics.Account, w.cfg.Topics.Notifications}
-	for _, tier := range delivery.Tiers {
-		topics = append(topics, w.cfg.Topics.Retry(tier))
 	}
 	for _, topic := range topics {
 		bounds, err := w.connect().Bounds(w.Context(), topic)
