@@ -40,7 +40,7 @@ func TestKilled(t *testing.T) {
 	shares := []int{5, 2} // after a fifth, after a half
 	for _, share := range shares {
 		worker := w.start(t)
-		await(t, time.Minute, func() error {
+		await(t, 5*time.Minute, func() error {
 			if n := len(gateway.Requests()); n < killUsers*killEvents/share {
 				return fmt.Errorf("%d pushes have arrived", n)
 			}
@@ -52,7 +52,7 @@ func TestKilled(t *testing.T) {
 		_ = worker.Wait() // it was killed: that is no news
 	}
 	worker := w.start(t)
-	await(t, 2*time.Minute, func() error { return missing(gateway) })
+	await(t, 10*time.Minute, func() error { return missing(gateway) })
 	stop(t, worker)
 	twice := doubled(t, gateway)
 	t.Logf("%d of %d notifications came twice", twice, killUsers*killEvents)

@@ -222,7 +222,7 @@ func (w *world) startOn(kafkaDial func(ctx context.Context, kind, address string
 				if err != nil && !kill {
 					w.Errorf("the worker stopped with %v", err)
 				}
-			case <-time.After(30 * time.Second):
+			case <-time.After(busy * 30 * time.Second):
 				w.Errorf("the worker does not stop")
 			}
 			cut()
@@ -231,6 +231,9 @@ func (w *world) startOn(kafkaDial func(ctx context.Context, kind, address string
 	w.Cleanup(func() { end(true) })
 	return &running{Worker: worker, ended: ended, stop: func() { end(false) }, kill: func() { end(true) }}
 }
+
+// busy is how many times as long everything may take as on a machine that has nothing else to do: limits are for what hangs.
+const busy = 4
 
 func (w *world) ready(r *running) {
 	w.Helper()
@@ -248,6 +251,7 @@ func (w *world) ready(r *running) {
 // until waits for a condition.
 func (w *world) until(what string, within time.Duration, holds func() bool) {
 	w.Helper()
+	within *= busy
 	for deadline := time.Now().Add(within); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.Fatalf("%v and still not: %s", within, what)
@@ -283,6 +287,7 @@ func (w *world) pushed() (times map[string]int, unread map[string]int) {
 // all waits until each of the events was pushed, and returns how many were pushed twice.
 func (w *world) all(ids []string, within time.Duration) (doubled int) {
 	w.Helper()
+	within *= busy
 	var times map[string]int
 	missing := func() (missing []string) {
 		times, _ = w.pushed()
