@@ -103,7 +103,7 @@ type Guard struct {
 
 // NewGuard returns a guard that has seen nothing yet.
 func NewGuard(store GuardStore, limits GuardLimits, clk clock.Clock, log *slog.Logger) *Guard {
-	g := &Guard{store: store, limits: limits, clock: clk, log: log, tried: triedKeys{byApp: map[string]map[pushers.Pushkey]struct{}{}, full: make(chan struct{}, 1)}}
+	g := &Guard{store: store, limits: limits, clock: clk, log: log, tried: newTriedKeys()}
 	g.trips.Store(&map[string]Trip{})
 	return g
 }
@@ -114,8 +114,12 @@ func (g *Guard) Tried(appID string, key pushers.Pushkey) { g.tried.add(appID, ke
 // Rejected asks what to do with a pusher whose pushkey was rejected. Once the guard of its app has tripped, the answer is to hold it, for requests that were in flight then, too.
 // After an error it is to be asked again.
 func (g *Guard) Rejected(ctx context.Context, appID string, key pushers.Pushkey) (Ruling, error) {
-	tried := g.tried.take(appID)
-	ruling, err := g.store.Reject(ctx, Rejection{AppID: appID, Pushkey: key.Hash(), At: g.clock.Now(), Tried: hashes(tried)}, g.limits)
+	tried, before, noted := g.tried.take(appID)
+	defer noted()
+	ruling, err := Ruling{}, await(ctx, before)
+	if err == nil {
+		ruling, err = g.store.Reject(ctx, Rejection{AppID: appID, Pushkey: key.Hash(), At: g.clock.Now(), Tried: hashes(tried)}, g.limits)
+	}
 	if err != nil {
 		g.tried.putBack(appID, tried)
 		return Ruling{}, err
@@ -124,6 +128,18 @@ func (g *Guard) Rejected(ctx context.Context, appID string, key pushers.Pushkey)
 		g.learn(func(trips map[string]Trip) map[string]Trip { trips[appID] = ruling.Trip; return trips })
 	}
 	return ruling, nil
+}
+
+// await waits until notes are over. A rejection that overtook a note of what was tried would be too large a part of it.
+func await(ctx context.Context, notes []chan struct{}) error {
+	for _, over := range notes {
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // Tripped names the trip of an app's guard, as last seen: at most a second ago while Redis answers.
@@ -164,7 +180,8 @@ func (g *Guard) round(ctx context.Context) {
 
 // Flush notes in Redis what was tried since it was last called.
 func (g *Guard) Flush(ctx context.Context) error {
-	tried := g.tried.takeAll()
+	tried, noted := g.tried.takeAll()
+	defer noted()
 	if len(tried) == 0 {
 		return nil
 	}
@@ -229,7 +246,12 @@ type triedKeys struct {
 	mu    sync.Mutex
 	byApp map[string]map[pushers.Pushkey]struct{}
 	size  int
-	full  chan struct{} // has a message when half of the room is used up
+	full  chan struct{}              // has a message when half of the room is used up
+	notes map[string][]chan struct{} // by app: of those that were taken out, closed when they are noted, or back
+}
+
+func newTriedKeys() triedKeys {
+	return triedKeys{byApp: map[string]map[pushers.Pushkey]struct{}{}, full: make(chan struct{}, 1), notes: map[string][]chan struct{}{}}
 }
 
 // add notes a pushkey, if there is room.
@@ -253,27 +275,49 @@ func (t *triedKeys) add(appID string, key pushers.Pushkey) {
 	}
 }
 
-// take takes out those of one app.
-func (t *triedKeys) take(appID string) []pushers.Pushkey {
+// take takes out those of one app. Before are the notes of that app that were begun before and are not over; noted is to be called when this one is.
+func (t *triedKeys) take(appID string) (keys []pushers.Pushkey, before []chan struct{}, noted func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	keys := t.byApp[appID]
-	delete(t.byApp, appID)
-	t.size -= len(keys)
-	return slices.Collect(maps.Keys(keys))
+	before, noted = slices.Clone(t.notes[appID]), func() {}
+	if of := t.byApp[appID]; len(of) > 0 {
+		keys, noted = slices.Collect(maps.Keys(of)), t.begin(appID)
+		delete(t.byApp, appID)
+		t.size -= len(keys)
+	}
+	return keys, before, noted
 }
 
-// takeAll takes out all.
-func (t *triedKeys) takeAll() map[string][]pushers.Pushkey {
+// takeAll takes out all; noted is to be called when they are noted, or back.
+func (t *triedKeys) takeAll() (all map[string][]pushers.Pushkey, noted func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := make(map[string][]pushers.Pushkey, len(t.byApp))
+	all = make(map[string][]pushers.Pushkey, len(t.byApp))
 	for app, keys := range t.byApp {
 		all[app] = slices.Collect(maps.Keys(keys))
 	}
 	clear(t.byApp)
 	t.size = 0
-	return all
+	return all, t.begin(slices.Collect(maps.Keys(all))...)
+}
+
+// begin begins a note of these apps' pushkeys. What it returns ends it. t.mu is held.
+func (t *triedKeys) begin(apps ...string) (end func()) {
+	over := make(chan struct{})
+	for _, app := range apps {
+		t.notes[app] = append(t.notes[app], over)
+	}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for _, app := range apps {
+			t.notes[app] = slices.DeleteFunc(t.notes[app], func(o chan struct{}) bool { return o == over })
+			if len(t.notes[app]) == 0 {
+				delete(t.notes, app)
+			}
+		}
+		close(over)
+	}
 }
 
 // putBack notes again what could not be handed on.

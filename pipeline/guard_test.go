@@ -1,12 +1,16 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"tocsin/clock"
 	"tocsin/pushers"
 )
 
@@ -86,7 +90,7 @@ func TestHeldField(t *testing.T) {
 // What waits to be noted is bounded, and counted right by many at once.
 func TestTriedKeysBounded(t *testing.T) {
 	t.Parallel()
-	tried := triedKeys{byApp: map[string]map[pushers.Pushkey]struct{}{}, full: make(chan struct{}, 1)}
+	tried := newTriedKeys()
 	var workers sync.WaitGroup
 	for w := range 4 {
 		workers.Go(func() {
@@ -104,21 +108,84 @@ func TestTriedKeysBounded(t *testing.T) {
 	default:
 		t.Error("nobody was told that half of the room is used up")
 	}
-	one := tried.take("app 0")
+	one, _, noted := tried.take("app 0")
 	tried.putBack("app 0", one)
-	if again := tried.take("app 0"); len(one) < maxTried/4 || len(again) != len(one) {
+	noted()
+	if again, _, _ := tried.take("app 0"); len(one) < maxTried/4 || len(again) != len(one) {
 		t.Errorf("took %d, put back, and took %d", len(one), len(again))
 	}
 	rest := 0
-	for _, keys := range tried.takeAll() {
+	all, _ := tried.takeAll()
+	for _, keys := range all {
 		rest += len(keys)
 	}
 	if len(one)+rest != maxTried || tried.size != 0 {
 		t.Errorf("%d and %d were kept, want %d; %d are left", len(one), rest, maxTried, tried.size)
 	}
 	tried.add("app", pushers.NewPushkey("k"))
-	if got := tried.takeAll(); len(got["app"]) != 1 {
+	if got, _ := tried.takeAll(); len(got["app"]) != 1 {
 		t.Errorf("afterwards: %v", got)
+	}
+}
+
+// lateNotes is a store to which notes of what was tried take long.
+type lateNotes struct {
+	GuardStore
+	mu              sync.Mutex
+	rejected, tried int
+}
+
+func (s *lateNotes) NoteTried(_ context.Context, _ time.Time, _ time.Duration, tried map[string][]string) error {
+	time.Sleep(time.Second)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tried += len(tried["app"])
+	return nil
+}
+
+func (s *lateNotes) Reject(_ context.Context, r Rejection, limits GuardLimits) (Ruling, error) {
+	if len(r.Tried) > 0 {
+		time.Sleep(time.Second)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rejected, s.tried = s.rejected+1, s.tried+len(r.Tried)
+	if limits.Trips(int64(s.rejected), int64(s.tried)) {
+		return Ruling{Hold: true, Trip: Trip{ID: "TRIP"}}, nil
+	}
+	return Ruling{}, nil
+}
+
+// Some of many pushkeys are rejected at the same moment, while a note of what was tried is still on its way: no rejection overtakes it, and the guard does not trip.
+func TestRejectionsOvertakeNoNote(t *testing.T) {
+	t.Parallel()
+	for _, flushed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := NewGuard(&lateNotes{}, GuardLimits{Rejections: 10, Percent: 10, Window: 10 * time.Minute}, clock.System{}, slog.New(slog.DiscardHandler))
+			for i := range 500 {
+				g.Tried("app", pushers.NewPushkey(fmt.Sprint(i)))
+			}
+			var all sync.WaitGroup
+			if flushed {
+				all.Go(func() {
+					if err := g.Flush(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+				synctest.Wait()
+			}
+			for i := range 20 {
+				all.Go(func() {
+					if ruling, err := g.Rejected(t.Context(), "app", pushers.NewPushkey(fmt.Sprint(i))); err != nil || ruling.Hold {
+						t.Errorf("20 of 500 were rejected: %+v, %v", ruling, err)
+					}
+				})
+			}
+			all.Wait()
+			if len(g.tried.notes) > 0 {
+				t.Errorf("notes are left: %v", g.tried.notes)
+			}
+		})
 	}
 }
 
