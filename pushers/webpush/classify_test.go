@@ -27,7 +27,9 @@ func TestClassify(t *testing.T) {
 		others bool // the push service takes our token from other endpoints
 		want   pushers.Outcome
 	}
-	outcome := func(v pushers.Verdict, reason string) pushers.Outcome { return pushers.Outcome{Verdict: v, Reason: reason} }
+	outcome := func(v pushers.Verdict, reason string) pushers.Outcome {
+		return pushers.Outcome{Verdict: v, Reason: reason}
+	}
 	waiting := func(o pushers.Outcome, wait time.Duration) pushers.Outcome {
 		o.RetryAfter = wait
 		return o

@@ -19,7 +19,9 @@ func TestValidate(t *testing.T) {
 		{"mailto", func(c *webpush.Config) { c.Contact = "mailto:push@example.org" }, ""},
 		{"a page as contact", func(c *webpush.Config) { c.Contact = "https://example.org/contact" }, ""},
 		{"a relay", func(c *webpush.Config) { c.BaseURL = "https://relay.internal:8443/push/" }, ""},
-		{"all", func(c *webpush.Config) { c.AllowedEndpoints, c.Format, c.TTL = []string{"**"}, "event_id_only", time.Hour }, ""},
+		{"all", func(c *webpush.Config) {
+			c.AllowedEndpoints, c.Format, c.TTL = []string{"**"}, "event_id_only", time.Hour
+		}, ""},
 		{"no key", func(c *webpush.Config) { c.VAPIDKeyFile = "" }, "vapid_key_file: is required"},
 		{"no contact", func(c *webpush.Config) { c.Contact = "" }, "contact: is required"},
 		{"a name", func(c *webpush.Config) { c.Contact = "Me" }, `contact: "Me" is neither an address`},

@@ -47,7 +47,11 @@ func Body(n *pushers.Notification, limit int) ([]byte, error) {
 		func() { keep(p.content, "body", "msgtype") },
 		func() { p.chopText(limit) },
 		func() { p.content = nil },
-		func() { delete(p.event, "room_name"); delete(p.event, "room_alias"); delete(p.event, "sender_display_name") },
+		func() {
+			delete(p.event, "room_name")
+			delete(p.event, "room_alias")
+			delete(p.event, "sender_display_name")
+		},
 		func() { keep(p.event, "event_id", "room_id", "unread", "missed_calls") },
 		func() { p.defaults = nil },
 	} {

@@ -105,7 +105,7 @@ func to(name string, data map[string]any) pushers.Delivery {
 	if err != nil {
 		panic(err)
 	}
-	return pushers.Delivery{ID: "d1", UserID: "@major:example.com", Notification: message(s.P256dh, raw), Expires: time.Now().Add(time.Hour + time.Second/2)}
+	return pushers.Delivery{ID: "d1", UserID: "@major:example.com", Notification: message(s.P256dh, raw), Expires: time.Now().Add(time.Hour)}
 }
 
 func message(pushkey string, data jsontext.Value) pushers.Notification {

@@ -42,6 +42,7 @@ var outside = []struct {
 }{
 	{"github.com/segmentio/kafka-go", []string{"pipeline/stream", "cmd/tocsin-dev", "test/"}},
 	{"github.com/redis/go-redis", []string{"pipeline/state", "test/"}},
+	{"github.com/SherClockHolmes/webpush-go", []string{"pushers/webpush"}},
 	{"github.com/twmb/franz-go", []string{"test/", "cmd/tocsin-dev"}},
 	{"github.com/alicebob/miniredis", []string{"test/", "cmd/tocsin-dev"}},
 	{"testing", []string{"test/"}},
