@@ -272,20 +272,20 @@ func (m *WebPushMessage) readHeader(h http.Header) error {
 	var err error
 	ttl := h.Get("TTL")
 	if m.TTL, err = strconv.Atoi(ttl); err != nil || strings.Trim(ttl, "0123456789") != "" {
-		return fmt.Errorf("TTL is %q, and not a number of seconds", ttl)
+		return fmt.Errorf("the TTL is %q, and not a number of seconds", ttl)
 	}
 	switch m.Urgency = cmp.Or(h.Get("Urgency"), "normal"); m.Urgency {
 	case "very-low", "low", "normal", "high":
 	default:
-		return fmt.Errorf("Urgency is %q", m.Urgency)
+		return fmt.Errorf("the Urgency is %q", m.Urgency)
 	}
 	m.Topic = h.Get("Topic")
 	const base64url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	if _, there := h["Topic"]; there && (m.Topic == "" || len(m.Topic) > 32 || strings.Trim(m.Topic, base64url) != "") {
-		return fmt.Errorf("Topic is %q, and not 1 to 32 characters of base64url", m.Topic)
+		return fmt.Errorf("the Topic is %q, and not 1 to 32 characters of base64url", m.Topic)
 	}
 	if got := h.Get("Content-Encoding"); got != "aes128gcm" {
-		return fmt.Errorf("Content-Encoding is %q", got)
+		return fmt.Errorf("the Content-Encoding is %q", got)
 	}
 	return nil
 }
