@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 
 // Config is section `delivery`.
 type Config struct {
+	Mode                  Mode           `yaml:"mode" doc:"live: notifications are sent; shadow: everything is done but the request, and the log and the metrics say what would have been sent"`
+	Users                 []string       `yaml:"users" doc:"patterns of user ids, such as @alice:example.org or @*-test:example.org: for others everything is done but the request, as in mode shadow; empty: all users are sent to"`
 	PushFrom              PushFrom       `yaml:"push_from" doc:"what is pushed at the first start: events from now on, from the beginning of what Kafka has, or from a time such as 2026-01-31T08:00:00Z; older ones change state and counts only"`
 	Expiry                Expiry         `yaml:"expiry"`
 	Timeout               time.Duration  `yaml:"timeout" doc:"longest time that one request to a push gateway may take, from resolving its name to the last byte of the reply"`
@@ -66,6 +69,7 @@ type Expiry struct {
 // Defaults are quiet at the first start, strict about addresses, and patient for a day.
 func Defaults() Config {
 	return Config{
+		Mode:                  Live,
 		PushFrom:              PushFrom{mode: fromNow},
 		Expiry:                Expiry{Call: time.Minute, Message: 24 * time.Hour},
 		Timeout:               10 * time.Second,
@@ -100,6 +104,11 @@ func (c Config) Validate() error {
 		{"breaker.open", c.Breaker.Open, 100 * time.Millisecond, time.Hour},
 	} {
 		report(d.value >= d.min && d.value <= d.max, "%s: %v is not between %v and %v", d.key, d.value, d.min, d.max)
+	}
+	report(c.Mode == Live || c.Mode == Shadow, "mode: %q is neither %s nor %s", c.Mode, Live, Shadow)
+	for i, pattern := range c.Users {
+		_, err := glob.Compile(pattern)
+		report(err == nil && pattern != "", "users[%d]: %q is no pattern of user ids, such as @*-test:example.org", i, pattern)
 	}
 	report(c.GatewayPath == "*" || strings.HasPrefix(c.GatewayPath, "/"), "gateway_path: %q is neither * nor a path that begins with a slash", c.GatewayPath)
 	for _, network := range c.AllowCIDRs {
@@ -199,4 +208,32 @@ func (p *PushFrom) UnmarshalText(text []byte) error {
 		*p = PushFrom{at: at}
 	}
 	return nil
+}
+
+// Mode says whether notifications are sent.
+type Mode string
+
+// The modes.
+const (
+	Live   Mode = "live"
+	Shadow Mode = "shadow" // beside another pusher, to compare with
+)
+
+// Live says of each user whether notifications are sent to their devices.
+func (c Config) Live() func(userID string) bool {
+	if c.Mode == Shadow {
+		return func(string) bool { return false }
+	}
+	if len(c.Users) == 0 {
+		return func(string) bool { return true }
+	}
+	var patterns []*glob.Pattern
+	for _, source := range c.Users {
+		if p, err := glob.Compile(source); err == nil { // else Validate has refused it
+			patterns = append(patterns, p)
+		}
+	}
+	return func(userID string) bool {
+		return slices.ContainsFunc(patterns, func(p *glob.Pattern) bool { return p.Match(userID) })
+	}
 }

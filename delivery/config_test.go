@@ -81,7 +81,7 @@ func TestValidate(t *testing.T) {
 			"guard.rejections: 0 is not between 1 and 1000000\nguard.percent: 101 is not between 0 and 100\nguard.window: 1m30s is not between 1m0s and 1h0m0s, in whole minutes"},
 		{"all at once", delivery.Config{}, strings.Join([]string{
 			"expiry.call: 0s is not between 1s and 24h0m0s", "expiry.message: 0s is not between 1s and 168h0m0s", "timeout: 0s is not between 100ms and 1m0s",
-			"breaker.open: 0s is not between 100ms and 1h0m0s", `gateway_path: "" is neither * nor a path that begins with a slash`, "concurrency: 0 is not between 1 and 100000",
+			"breaker.open: 0s is not between 100ms and 1h0m0s", `mode: "" is neither live nor shadow`, `gateway_path: "" is neither * nor a path that begins with a slash`, "concurrency: 0 is not between 1 and 100000",
 			"concurrency_per_gateway: 0 is not between 1 and concurrency (0)", "ledger_ttl: 0s is not longer than the longest expiry (0s), or longer than 720h0m0s",
 			"guard.rejections: 0 is not between 1 and 1000000", "guard.window: 0s is not between 1m0s and 1h0m0s, in whole minutes",
 			"breaker.failures: 0 is not between 1 and 1000", "breaker.probes: 0 is not between 1 and 100",

@@ -26,10 +26,12 @@ const (
 	typeAccount   = "account"
 )
 
-// Bounds of a pusher's identity (Client-Server API, POST /pushers/set: 64 characters and 512 bytes).
+// Bounds of a pusher's identity (Client-Server API, POST /pushers/set: 64 characters and 512 bytes), and of a profile tag, which travels with each event: a pusher with a longer one follows the
+// global rules.
 const (
 	maxAppID   = 256
 	maxPushkey = 512
+	maxTag     = 256
 )
 
 // pusherField begins the field of a pusher; app id and pushkey follow, escaped as in the record's key.
@@ -215,7 +217,7 @@ func decodeAccount(userID string, fields map[string]VersionedValue, compile comp
 	a.Rules = compile(content)
 	slices.SortFunc(a.Pushers, func(x, y RegisteredPusher) int { return strings.Compare(x.Field, y.Field) })
 	for i := range a.Pushers {
-		if tag := a.Pushers[i].ProfileTag; tag != "" && !slices.Contains(a.Tags, tag) {
+		if tag := a.Pushers[i].ProfileTag; tag != "" && len(tag) <= maxTag && !slices.Contains(a.Tags, tag) {
 			a.Tags = append(a.Tags, tag)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,7 +64,7 @@ func TestDecodeAccountFields(t *testing.T) {
 		"m.ignored_user_list": value(`{"ignored_users":{"@bad:x":{},"@worse:x":7}}`),
 		"account":             value(`{"deactivated":true}`),
 		"pusher|a|k":          pusher(`,"profile_tag":"work"`),
-		"pusher|b|k":          pusher(`,"pushkey_ts":99`),
+		"pusher|b|k":          pusher(`,"pushkey_ts":99,"profile_tag":"` + strings.Repeat("x", maxTag+1) + `"`),
 		"pusher|c|k":          pusher(`,"enabled":false`),
 		"pusher|d|k":          value(`1700 {"kind":null,"app_id":"d","pushkey":"k"}`),
 		"pusher|e|k":          value(`broken`),

@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gobwas/glob"
-
 	"tocsin/pushers"
 )
 
@@ -21,12 +19,12 @@ type Badges struct {
 	count  string
 	byApp  []appCount // longest pattern first
 	push   bool
-	noPush []*glob.Pattern
+	noPush []AppPattern
 }
 
 type appCount struct {
 	source  string
-	pattern *glob.Pattern
+	pattern AppPattern
 	count   string
 }
 
@@ -34,7 +32,7 @@ type appCount struct {
 func NewBadges(cfg BadgeConfig) *Badges {
 	b := &Badges{count: cfg.Count, push: cfg.Push}
 	for source, count := range cfg.CountByApp {
-		if p, err := glob.Compile(source); err == nil {
+		if p, err := CompileApps(source); err == nil {
 			b.byApp = append(b.byApp, appCount{source, p, count})
 		}
 	}
@@ -42,7 +40,7 @@ func NewBadges(cfg BadgeConfig) *Badges {
 		return cmp.Or(cmp.Compare(len(y.source), len(x.source)), cmp.Compare(x.source, y.source))
 	})
 	for _, source := range cfg.NoPushApps {
-		if p, err := glob.Compile(source); err == nil {
+		if p, err := CompileApps(source); err == nil {
 			b.noPush = append(b.noPush, p)
 		}
 	}
@@ -61,7 +59,7 @@ func (b *Badges) Count(appID string) string {
 
 // Alone says whether the pusher is to be told of counts alone.
 func (b *Badges) Alone(p *pushers.Pusher) bool {
-	return b.push && !p.NoCounts && !p.EventsOnly && !slices.ContainsFunc(b.noPush, func(g *glob.Pattern) bool { return g.Match(p.AppID) })
+	return b.push && !p.NoCounts && !p.EventsOnly && !slices.ContainsFunc(b.noPush, func(apps AppPattern) bool { return apps.Match(p.AppID) })
 }
 
 // Tally is what a user has unread in all rooms, from which every badge follows.
@@ -113,9 +111,9 @@ type toldCount struct {
 	doubt bool // another number was sent, and may have arrived
 }
 
-// toldName is the name of a pusher among its user's.
-func toldName(p *pushers.Pusher) string {
-	sum := sha256.Sum256([]byte(p.ID()))
+// toldName is the name of a pusher among its user's, in few bytes.
+func toldName(appID string, key pushers.Pushkey) string {
+	sum := sha256.Sum256([]byte(AccountKey(appID, key.Reveal())))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 

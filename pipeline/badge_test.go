@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func TestBadgeSettings(t *testing.T) {
 	}{
 		{DefaultBadge(), nil},
 		{BadgeConfig{Count: "all"}, []string{`count: "all"`}},
-		{BadgeConfig{Count: BadgeRooms, CountByApp: map[string]string{"a*": "some", "": BadgeRooms}, NoPushApps: []string{"b", "[", ""}}, []string{`count_by_app: "some"`, `count_by_app: ""`, `no_push_apps[1]: "["`, `no_push_apps[2]: ""`}},
+		{BadgeConfig{Count: BadgeRooms, CountByApp: map[string]string{"a*": "some", "": BadgeRooms}, NoPushApps: []string{"b", "[", ""}}, []string{`count_by_app: "some"`, `count_by_app: a pattern of app ids has`, `no_push_apps[1]: "["`, `no_push_apps[2]: a pattern of app ids has`}},
 	} {
 		err := tc.cfg.Validate()
 		if (err == nil) != (tc.want == nil) {
@@ -105,11 +106,16 @@ func TestCountsSettings(t *testing.T) {
 	if err := DefaultCounts().Validate(); err != nil {
 		t.Error(err)
 	}
-	err := CountsConfig{Users: "some", MaxUnread: 0, IdleMaxUnread: 5, IdleAfter: time.Hour}.Validate()
-	for _, want := range []string{`users: "some"`, "max_unread: 0", "idle_max_unread: 5", "idle_after: 1h0m0s"} {
+	err := CountsConfig{Users: "some", MaxUnread: 4, IdleMaxUnread: 5, IdleAfter: time.Hour}.Validate()
+	for _, want := range []string{`users: "some"`, "idle_max_unread: 5", "idle_after: 1h0m0s"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not tell of %s", err, want)
 		}
+	}
+	none := DefaultCounts()
+	none.MaxUnread = 0
+	if err := none.Validate(); err == nil || !strings.HasPrefix(err.Error(), "max_unread: 0") || strings.Contains(err.Error(), "idle") {
+		t.Errorf("%v: that max_unread is wrong is the one fault", err)
 	}
 }
 
@@ -192,8 +198,20 @@ func TestToldDiffers(t *testing.T) {
 	if got := never.waiting(3, version).encode(); got != "1.2.3 0? 0 3" {
 		t.Errorf("what waits for one that was told nothing: %s", got)
 	}
-	if toldName(&pushers.Pusher{AppID: "a", Pushkey: pushers.NewPushkey("b")}) == toldName(&pushers.Pusher{AppID: "a", Pushkey: pushers.NewPushkey("c")}) {
+	if toldName("a", pushers.NewPushkey("b")) == toldName("a", pushers.NewPushkey("c")) {
 		t.Error("two pushers have one name")
+	}
+}
+
+// What pushers were told that are gone is removed in passing; what the guard has noted of them is not.
+func TestToldOfPushersThatAreGone(t *testing.T) {
+	t.Parallel()
+	a := &Account{UserID: "@bob:x", Pushers: []RegisteredPusher{{Pusher: pushers.Pusher{AppID: "app", Pushkey: pushers.NewPushkey("here")}}}}
+	here, gone := toldName("app", pushers.NewPushkey("here")), toldName("app", pushers.NewPushkey("gone"))
+	saved := map[string]string{here: "1.0.0 2 0 0", gone: "1.0.0 3 0 0", HeldField("app", pushers.NewPushkey("gone")): "TRIP 1 0 0", HeldField("app", pushers.NewPushkey("here")): "TRIP 1 0 0"}
+	r := (&Users{Badges: NewBadges(DefaultBadge())}).readTold(a, &a.Pushers[0], saved)
+	if want := []ToldChange{{UserID: "@bob:x", Pusher: gone, From: "1.0.0 3 0 0"}}; !slices.Equal(r.stale, want) || r.saved != saved[here] {
+		t.Errorf("%v are removed, want %v; %q was told", r.stale, want, r.saved)
 	}
 }
 

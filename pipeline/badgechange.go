@@ -69,7 +69,10 @@ func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []
 	found := changedBadges{}
 	var first []ToldChange
 	for i, id := range ids {
-		rooms := s.decodeRooms(id, saved[i].Rooms)
+		rooms, err := s.decodeRooms(id, saved[i].Rooms)
+		if err != nil {
+			return nil, err
+		}
 		before := Sum(rooms)
 		for _, change := range changes[id] {
 			saved[i].Rooms[change.RoomID] = change.Apply(saved[i].Rooms[change.RoomID])
@@ -77,7 +80,7 @@ func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []
 		}
 		after := Sum(rooms)
 		for p, notice := range concerned[id] {
-			name, count := toldName(&p.Pusher), s.Badges.Count(p.AppID)
+			name, count := toldName(p.AppID, p.Pushkey), s.Badges.Count(p.AppID)
 			t := decodeTold(saved[i].Told[name], p.Version)
 			if was := before.Badge(count); t == nil && was != after.Badge(count) {
 				t = &told{version: p.Version, unread: toldCount{n: was.Unread}, calls: toldCount{n: was.MissedCalls}}

@@ -45,7 +45,7 @@ type batch struct {
 // handle is the way of one record. A record that is read again was done before, but what it changed in Redis may be lost: what is not there is done once more, and nothing is written to
 // Kafka, where all that followed from it is durable.
 func (b *batch) handle(ctx context.Context, rec *stream.Record, e *Event) error {
-	covered := b.room.done.covers(rec)
+	covered := b.room.done.covers(rec) || b.room.done.passed(rec)
 	if _, known := b.known[e.ID]; covered && !e.IsEDU && (known || e.ID == "") {
 		return nil
 	}
@@ -222,7 +222,7 @@ func (b *batch) membership(rec *stream.Record, e *Event, position int64) {
 		kind = KindInvite
 	case Join:
 		kind = KindJoin
-	case Leave, Ban:
+	case Leave, Ban, Knock: // who knocks is not in the room
 		kind = KindLeave
 	default:
 		return

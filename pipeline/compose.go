@@ -73,9 +73,17 @@ func (e *errand) deliveryID() string {
 	}
 	event := n.Event.ID
 	if event == "" {
-		event = fmt.Sprintf("%s/%d@%d", n.Origin.Topic, n.Origin.Partition, n.Origin.Offset)
+		event = fmt.Sprintf("at %d", n.Position) // not its offset: those are given out again when the topic is made anew
 	}
 	return hashed(fmt.Appendf(nil, "%q %q %q %q %q", n.RoomID, event, e.user.ID, p.AppID, p.Pushkey.Reveal()))
+}
+
+// ledgerID is the delivery's name in the ledger; "" of counts alone, which are told again and again.
+func (e *errand) ledgerID() string {
+	if e.alone {
+		return ""
+	}
+	return e.deliveryID()
 }
 
 func hashed(text []byte) string {

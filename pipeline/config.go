@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gobwas/glob"
-
 	"tocsin/rules"
 )
 
@@ -140,7 +138,7 @@ func (c CountsConfig) Validate() error {
 	if c.MaxUnread < 1 || c.MaxUnread > 100_000 {
 		errs = append(errs, fmt.Errorf("max_unread: %d is not between 1 and 100000", c.MaxUnread))
 	}
-	if c.IdleMaxUnread < 1 || c.IdleMaxUnread > c.MaxUnread {
+	if c.IdleMaxUnread < 1 || c.IdleMaxUnread > c.MaxUnread && c.MaxUnread >= 1 { // one fault is told once
 		errs = append(errs, fmt.Errorf("idle_max_unread: %d is not between 1 and max_unread, %d", c.IdleMaxUnread, c.MaxUnread))
 	}
 	if c.IdleAfter < 24*time.Hour {
@@ -175,8 +173,8 @@ func (c BadgeConfig) Validate() error {
 		}
 	}
 	pattern := func(key, source string) {
-		if _, err := glob.Compile(source); err != nil || source == "" {
-			errs = append(errs, fmt.Errorf("%s: %q is no pattern", key, source))
+		if _, err := CompileApps(source); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		}
 	}
 	mode("count", c.Count)

@@ -79,12 +79,13 @@ func effect(n *Notice, u Recipient, a *Account) func(*Unread) {
 	case KindRedact:
 		return func(unread *Unread) { unread.Redact(n.Position) }
 	case KindInvite:
-		if n.Sender != "" && a.Ignores(n.Sender) {
-			return nil
-		}
+		ignored := n.Sender != "" && a.Ignores(n.Sender)
 		return func(unread *Unread) {
-			unread.Invite(n.Position)
-			begin(unread, today)
+			unread.Read(n.Position) // who is invited is not in the room: a state reset can make an invite of a join
+			if !ignored {
+				unread.Invite(n.Position)
+				begin(unread, today)
+			}
 		}
 	case KindJoin:
 		return func(unread *Unread) { unread.Join(n.Position) }
@@ -113,7 +114,7 @@ func day(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }
 
 // most is how much is kept of a room: little, where nobody looks and no device is told.
 func (s *Users) most(u *Unread, a *Account) int {
-	if len(a.Pushers) == 0 && u.LastSeen() != 0 && day(s.Clock.Now())-u.LastSeen() > day(time.Unix(0, 0).Add(s.Counting.IdleAfter)) {
+	if len(a.Pushers) == 0 && u.LastSeen() != 0 && day(s.Clock.Now())-u.LastSeen() > int64(s.Counting.IdleAfter/(24*time.Hour)) {
 		return s.Counting.IdleMaxUnread
 	}
 	return s.Counting.MaxUnread
@@ -127,20 +128,27 @@ func (s *Users) count(ctx context.Context, c *counting) error {
 		}
 	}
 	if c.newer != nil {
-		return fmt.Errorf("%w: upgrade this worker: %w", c.newer, stream.ErrStop)
+		return stopped(c.newer)
 	}
 	return nil
 }
 
-// decodeRooms is what a user has unread in each room. One that can't be read does not count.
-func (s *Users) decodeRooms(userID string, saved map[string][]byte) map[string]Unread {
+// stopped is the error of a stage that has met what a newer tocsin saved.
+func stopped(newer error) error {
+	return fmt.Errorf("%w: upgrade this worker: %w", newer, stream.ErrStop)
+}
+
+// decodeRooms is what a user has unread in each room. One that can't be read does not count; one that a newer tocsin can read stops the stage: without it every number would be wrong.
+func (s *Users) decodeRooms(userID string, saved map[string][]byte) (map[string]Unread, error) {
 	rooms := make(map[string]Unread, len(saved))
 	for room, b := range saved {
 		u, err := DecodeUnread(b)
-		if err != nil {
+		if errors.Is(err, errUnreadNewer) {
+			return nil, stopped(err)
+		} else if err != nil {
 			s.Log.Error("saved counts can't be read: the room does not count", "user_id", userID, "room_id", room, "error", err)
 		}
 		rooms[room] = u
 	}
-	return rooms
+	return rooms, nil
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/gobwas/glob"
 
 	"tocsin/pipeline/stream"
 	"tocsin/pushers"
@@ -114,9 +113,9 @@ func ParseDeadLetterID(id string) (partition int, offset int64, err error) {
 
 // DeadLetterFilter says which dead letters are meant. The zero value means all.
 type DeadLetterFilter struct {
-	Reasons, Stages, Topics []string      // any of them; none: all. Topics are those where the letters came from
-	App                     *glob.Pattern // of a delivery's app id; then nothing but deliveries is meant
-	Since, Until            time.Time     // of burial: from Since on, before Until
+	Reasons, Stages, Topics []string   // any of them; none: all. Topics are those where the letters came from
+	Apps                    AppPattern // of a delivery; then nothing but deliveries is meant
+	Since, Until            time.Time  // of burial: from Since on, before Until
 }
 
 // Matches says whether a letter is meant.
@@ -125,7 +124,7 @@ func (f *DeadLetterFilter) Matches(d *DeadLetter) bool {
 	switch {
 	case !oneOf(f.Reasons, d.Reason), !oneOf(f.Stages, d.Stage), !oneOf(f.Topics, d.Origin.Topic):
 		return false
-	case f.App != nil && (d.Delivery == nil || !f.App.Match(d.Delivery.AppID)):
+	case !f.Apps.IsZero() && (d.Delivery == nil || !f.Apps.Match(d.Delivery.AppID)):
 		return false
 	}
 	return !d.Buried.Before(f.Since) && (f.Until.IsZero() || d.Buried.Before(f.Until))

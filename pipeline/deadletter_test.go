@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/glob"
 	"github.com/google/go-cmp/cmp"
 
 	"tocsin/pipeline/stream"
@@ -76,6 +75,13 @@ func TestDeadLetterFilter(t *testing.T) {
 	delivery := ReadDeadLetter(letter("users", "exhausted", "matrix.room-events", "@bob:hs", deadNotice("m.room.message")))
 	record := ReadDeadLetter(letter("rooms", "invalid_json", "matrix.room-events", "!r:hs", "{"))
 	at := delivery.Buried
+	apps := func(pattern string) AppPattern {
+		p, err := CompileApps(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
 	for _, tc := range []struct {
 		name             string
 		filter           DeadLetterFilter
@@ -85,13 +91,13 @@ func TestDeadLetterFilter(t *testing.T) {
 		{"reason", DeadLetterFilter{Reasons: []string{"expired", "exhausted"}}, true, false},
 		{"stage", DeadLetterFilter{Stages: []string{"rooms"}}, false, true},
 		{"topic", DeadLetterFilter{Topics: []string{"matrix.account"}}, false, false},
-		{"app", DeadLetterFilter{App: glob.MustCompile("im.*")}, true, false},
-		{"another app", DeadLetterFilter{App: glob.MustCompile("im.app.*")}, false, false},
+		{"app", DeadLetterFilter{Apps: apps("im.*")}, true, false},
+		{"another app", DeadLetterFilter{Apps: apps("im.app.*")}, false, false},
 		{"since then", DeadLetterFilter{Since: at}, true, true},
 		{"since later", DeadLetterFilter{Since: at.Add(1)}, false, false},
 		{"until then", DeadLetterFilter{Until: at}, false, false},
 		{"until later", DeadLetterFilter{Until: at.Add(1)}, true, true},
-		{"all at once", DeadLetterFilter{Reasons: []string{"exhausted"}, Stages: []string{"users"}, Topics: []string{"matrix.room-events"}, App: glob.MustCompile("*"), Since: at, Until: at.Add(1)}, true, false},
+		{"all at once", DeadLetterFilter{Reasons: []string{"exhausted"}, Stages: []string{"users"}, Topics: []string{"matrix.room-events"}, Apps: apps("*"), Since: at, Until: at.Add(1)}, true, false},
 	} {
 		if tc.filter.Matches(delivery) != tc.delivery || tc.filter.Matches(record) != tc.record {
 			t.Errorf("%s: delivery %v, record %v", tc.name, tc.filter.Matches(delivery), tc.filter.Matches(record))

@@ -4,11 +4,10 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,10 +68,7 @@ type GuardStore interface {
 const HeldPrefix = "held "
 
 // HeldField is the name of the mark of a user's pusher.
-func HeldField(appID string, key pushers.Pushkey) string {
-	sum := sha256.Sum256([]byte(AccountKey(appID, key.Reveal())))
-	return HeldPrefix + hex.EncodeToString(sum[:12])
-}
+func HeldField(appID string, key pushers.Pushkey) string { return HeldPrefix + toldName(appID, key) }
 
 // HeldMark marks a pusher of that version as held because of a trip.
 func HeldMark(tripID string, v Version) string {
@@ -264,7 +260,7 @@ func (t *triedKeys) take(appID string) []pushers.Pushkey {
 	keys := t.byApp[appID]
 	delete(t.byApp, appID)
 	t.size -= len(keys)
-	return list(keys)
+	return slices.Collect(maps.Keys(keys))
 }
 
 // takeAll takes out all.
@@ -273,7 +269,7 @@ func (t *triedKeys) takeAll() map[string][]pushers.Pushkey {
 	defer t.mu.Unlock()
 	all := make(map[string][]pushers.Pushkey, len(t.byApp))
 	for app, keys := range t.byApp {
-		all[app] = list(keys)
+		all[app] = slices.Collect(maps.Keys(keys))
 	}
 	clear(t.byApp)
 	t.size = 0
@@ -291,14 +287,6 @@ func hashes(keys []pushers.Pushkey) []string {
 	all := make([]string, len(keys))
 	for i, key := range keys {
 		all[i] = key.Hash()
-	}
-	return all
-}
-
-func list(keys map[pushers.Pushkey]struct{}) []pushers.Pushkey {
-	all := make([]pushers.Pushkey, 0, len(keys))
-	for key := range keys {
-		all = append(all, key)
 	}
 	return all
 }

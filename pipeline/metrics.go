@@ -30,7 +30,7 @@ func NewMetrics(provider metric.MeterProvider) *Metrics {
 	return &Metrics{
 		ReceiptsUnresolved: counter("tocsin.receipts.unresolved", "Receipts that were given up, because the event that they name is not known"),
 		Misplaced:          counter("tocsin.records.misplaced", "Records found in a partition where they must not be: a topic was repartitioned without a drain"),
-		Settled:            counter("tocsin.push.settled", "What became of (event, pusher) pairs, one attempt each, by action and reason"),
+		Settled:            counter("tocsin.push.settled", "Attempts to tell a pusher of an event, or of the counts alone, by what became of them: action and reason"),
 	}
 }
 
@@ -41,10 +41,10 @@ func (m *Metrics) settled(ctx context.Context, action, reason string) {
 	}
 }
 
-// misplaced counts the records of a topic, named by what it is for, that were found where they must not be.
-func (m *Metrics) misplaced(ctx context.Context, topic string, records int) {
+// misplaced counts the records of a topic that were found where they must not be.
+func (m *Metrics) misplaced(ctx context.Context, topic string, records int64) {
 	if m != nil {
-		m.Misplaced.Add(ctx, int64(records), metric.WithAttributes(attribute.String("topic", topic)))
+		m.Misplaced.Add(ctx, records, metric.WithAttributes(attribute.String("topic", topic)))
 	}
 }
 

@@ -161,15 +161,16 @@ func (n *Notice) check() error {
 	return nil
 }
 
-// Bounds of one record: the users that share it, and the content that it carries. A Matrix event has at most 64 KiB; what is larger travels without its content,
-// and is pushed without it; so are tweaks that no client ever sets so large.
+// Bounds of one record: the users that share it, what they add to it, and the content that it carries. A Matrix event has at most 64 KiB; what is larger travels without its content,
+// and is pushed without it; so are tweaks that no client ever sets so large. What users set themselves must not make a record so large that its topic refuses it, and nobody is told of the event.
 const (
 	noticeUsers   = 256
+	noticeBytes   = 512 << 10 // of a record that is for more than one user
 	noticeContent = 128 << 10
 	noticeTweaks  = 4 << 10
 )
 
-// spread distributes a notice's users over the partitions that they belong to, several records for one partition if they are many.
+// spread distributes a notice's users over the partitions that they belong to, several records for one partition if they are many, or what is theirs is large.
 func spread(n Notice, users []Recipient, topic string, partitions int, headers []stream.Header, at time.Time) []stream.Message {
 	byPartition := make([][]Recipient, partitions)
 	for _, u := range users {
@@ -177,11 +178,17 @@ func spread(n Notice, users []Recipient, topic string, partitions int, headers [
 		byPartition[p] = append(byPartition[p], u)
 	}
 	var out []stream.Message
+	most := noticeUsers // at once: less, where what is theirs is large
 	for p, users := range byPartition {
 		for len(users) > 0 {
-			part := n.part(users[:min(len(users), noticeUsers)])
+			part := n.part(users[:min(len(users), most)])
+			value := part.encode()
+			if len(value) > noticeBytes && len(part.Users) > 1 {
+				most = max(1, min(len(part.Users)-1, len(part.Users)*noticeBytes/len(value)))
+				continue
+			}
 			users = users[len(part.Users):]
-			out = append(out, stream.Message{Topic: topic, Partition: p, Key: []byte(n.RoomID), Value: part.encode(), Headers: headers, Time: at})
+			out = append(out, stream.Message{Topic: topic, Partition: p, Key: []byte(n.RoomID), Value: value, Headers: headers, Time: at})
 		}
 	}
 	return out

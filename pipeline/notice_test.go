@@ -93,3 +93,40 @@ func TestNoticeSurvivesEncoding(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
+
+// Users who share a partition, each with rules of their own for each of their pushers, can't make a record so large that nobody is told.
+func TestSpreadBoundsWhatUsersSet(t *testing.T) {
+	t.Parallel()
+	tweaks := []byte(`{"sound":"` + strings.Repeat("x", noticeTweaks-20) + `"}`)
+	n := Notice{Kind: KindNotify, RoomID: "!r:hs.example", Event: &NoticeEvent{Type: "m.room.message"}}
+	var told []Recipient
+	for i := range 2 * noticeUsers {
+		u := Recipient{ID: fmt.Sprintf("@u%d:hs.example", i), Verdict: len(n.Verdicts), Tags: map[string]int{}}
+		for tag := range 1 + maxTags {
+			if tag > 0 {
+				u.Tags[fmt.Sprint("tag", tag)] = len(n.Verdicts)
+			}
+			n.Verdicts = append(n.Verdicts, Verdict{Rule: fmt.Sprint(i, tag), Notify: true, Tweaks: tweaks})
+		}
+		told = append(told, u)
+	}
+	users := 0
+	for _, m := range spread(n, told, "topic", 1, nil, time.Now()) {
+		if len(m.Value) > noticeBytes {
+			t.Errorf("a record has %d bytes", len(m.Value))
+		}
+		got, err := decodeNotice(&stream.Record{Value: m.Value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range got.Users {
+			if rule := got.Verdicts[u.Verdict].Rule; rule != fmt.Sprint(users, 0) {
+				t.Errorf("%s got %s", u.ID, rule)
+			}
+			users++
+		}
+	}
+	if users != len(told) {
+		t.Errorf("%d of %d users are told", users, len(told))
+	}
+}

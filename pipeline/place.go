@@ -117,6 +117,12 @@ func (d *doneMark) sameNumbering(rec *stream.Record) bool {
 	return d.known && d.incarnation == rec.Incarnation && d.partition == rec.Partition
 }
 
+// passed says whether rec, which is read once more, is from before the room came to the partition of its last record: that one was written when all before it was saved. Offsets don't tell, so
+// the times do: there is a drain between the two.
+func (d *doneMark) passed(rec *stream.Record) bool {
+	return rec.Again && d.known && !d.sameNumbering(rec) && rec.Time.UnixMilli() <= d.at
+}
+
 // misplaced says whether rec can't be where it is: a room moves to another partition only when the topic was given more of them, or was made anew, after its last record was done.
 // partitions is the number that the topic has now.
 func (d *doneMark) misplaced(rec *stream.Record, partitions int) bool {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/gobwas/glob"
 
 	"tocsin/pipeline/stream"
 	"tocsin/pushers"
@@ -77,27 +76,6 @@ func (f RemovedFilter) Match(r *RemovedPusher) bool {
 	app, _, ok := r.Identity()
 	return ok && !r.At.Before(f.Since) && f.Apps.Match(app)
 }
-
-// AppPattern chooses apps by a pattern over their ids: * is any text, ? any character, {a,b} one of both, [a-z] one of these. The zero value matches none.
-type AppPattern struct{ compiled *glob.Pattern }
-
-// maxAppPattern bounds a pattern.
-const maxAppPattern = 512
-
-// CompileApps reads a pattern.
-func CompileApps(pattern string) (AppPattern, error) {
-	if pattern == "" || len(pattern) > maxAppPattern {
-		return AppPattern{}, fmt.Errorf("a pattern of app ids has 1 to %d characters, such as im.vector.app.*", maxAppPattern)
-	}
-	compiled, err := glob.Compile(pattern)
-	if err != nil {
-		return AppPattern{}, fmt.Errorf("%q is no pattern of app ids, such as im.vector.app.*: %w", pattern, err)
-	}
-	return AppPattern{compiled}, nil
-}
-
-// Match says whether the pattern matches all of an app id.
-func (p AppPattern) Match(appID string) bool { return p.compiled != nil && p.compiled.Match(appID) }
 
 // RestoredMessage is the feedback record that tells the homeserver to set a pusher again.
 func RestoredMessage(topic string, r *RemovedPusher, at time.Time) (stream.Message, error) {

@@ -42,11 +42,13 @@ type Rooms struct {
 	rooms      *otter.Cache[string, *Room]
 	heaviest   uint32     // that any room weighs in it
 	evaluators *sync.Pool // of *rules.Evaluator: each keeps the memory of its last use
+	unsaved    *unsaved   // what was written already of what is to be done again
 }
 
 // NewRooms completes the stage with a cache of rooms that have so many members together.
 func NewRooms(s Rooms, members int) *Rooms {
 	s.evaluators = &sync.Pool{New: func() any { return new(rules.Evaluator) }}
+	s.unsaved = &unsaved{}
 	s.heaviest = uint32(min(members/4, math.MaxUint32))
 	s.rooms = otter.Must(&otter.Options[string, *Room]{MaximumWeight: uint64(members), Weigher: func(_ string, r *Room) uint32 { return r.weight }})
 	if s.Metrics == nil {
@@ -90,7 +92,8 @@ func (s *Rooms) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 }
 
 // Do implements [stream.Handler]: the waiting events of one room, each evaluated against the state before it, then all that follows written, then the state saved. A record is done
-// only when its notices are acknowledged and its done mark is saved; what fails in between is done again from the saved state, and skipped up to its done mark.
+// only when its notices are acknowledged and its done mark is saved; what fails in between is done again from the saved state, and skipped up to its done mark. Notices that are
+// acknowledged already are not written again (see [unsaved]), unless the process has ended meanwhile.
 func (s *Rooms) Do(ctx context.Context, roomID string, tasks []stream.Task) error {
 	err := s.do(ctx, roomID, tasks)
 	if errors.Is(err, ErrStale) {
@@ -122,6 +125,11 @@ func (s *Rooms) tooLarge(ctx context.Context, roomID string, tasks []stream.Task
 		e.NotState = true
 		err = s.do(ctx, roomID, []stream.Task{{Lane: roomID, Record: rec, Work: &e}})
 	}
+	if errors.Is(err, stream.ErrTooLarge) { // then it is receipts: it is done as if all of it had been written before
+		again := *rec
+		again.Again = true
+		err = s.do(ctx, roomID, []stream.Task{{Lane: roomID, Record: &again, Work: &e}})
+	}
 	return err
 }
 
@@ -139,6 +147,7 @@ func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) (err
 	// What is read again may have been lost though later records were kept: batch.handle looks at each.
 	tasks = slices.DeleteFunc(slices.Clone(tasks), func(t stream.Task) bool { return !t.Record.Again && room.done.covers(t.Record) })
 	if len(tasks) == 0 {
+		s.unsaved.forget(roomID)
 		return nil
 	}
 	b := &batch{stage: s, room: room, set: map[string]string{}}
@@ -153,10 +162,16 @@ func (s *Rooms) do(ctx context.Context, roomID string, tasks []stream.Task) (err
 	if err := s.unchanged(ctx, room); err != nil {
 		return err
 	}
+	b.out = s.unsaved.missing(roomID, b.out)
 	if err := s.Writer.Write(ctx, b.out...); err != nil {
 		return err
 	}
-	return s.save(ctx, b)
+	if err := s.save(ctx, b); err != nil {
+		s.unsaved.add(roomID, b.out)
+		return err
+	}
+	s.unsaved.forget(roomID)
+	return nil
 }
 
 // unchanged is ErrStale if somebody has changed the room since it was read: better to know before its notices are written than when it is saved.
@@ -208,7 +223,9 @@ func (s *Rooms) save(ctx context.Context, b *batch) error {
 	}
 	r.rev = rev
 	s.Metrics.ReceiptsUnresolved.Add(ctx, b.unresolved)
-	s.Metrics.Misplaced.Add(ctx, b.misplaced)
+	if b.misplaced > 0 {
+		s.Metrics.misplaced(ctx, s.Topics.Events, b.misplaced)
+	}
 	s.keep(r)
 	return nil
 }

@@ -505,6 +505,27 @@ func TestReadingAgain(t *testing.T) {
 	}
 }
 
+// A room that has moved keeps its state when what it sent from its old partition is read again, a state reset too.
+func TestReadingAgainAfterAMove(t *testing.T) {
+	t.Parallel()
+	w := newRoomsWorld(t)
+	reset := w.record(member("$bob", "@bob:hs", "join"), silently)
+	w.do(w.record(member("$bob", "@bob:hs", "join")))
+	reset.Offset = w.offset
+	w.do(reset)
+	w.partitions = 8
+	leaves := w.record(member("$left", "@bob:hs", "leave"), inPartition(7), later(time.Since(time.UnixMilli(began))))
+	w.do(leaves)
+	_, want := w.saved()
+	again := *reset
+	again.Again = true
+	w.restart()
+	w.want(w.do(&again))
+	if _, got := w.saved(); !cmp.Equal(want, got) {
+		t.Errorf("room (-want +got):\n%s", cmp.Diff(want, got))
+	}
+}
+
 // An old owner that goes on beside the new one makes nothing wrong.
 func TestTwoOwners(t *testing.T) {
 	t.Parallel()

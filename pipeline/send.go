@@ -37,7 +37,8 @@ type errand struct {
 	step     *pushers.Step
 	delivery pushers.Delivery
 	told     *telling
-	reported bool // the homeserver has been told that the pusher is rejected
+	held     string // the mark of the rejection guard, if it holds the pusher (see guard.go)
+	reported bool   // the homeserver has been told that the pusher is rejected
 	finished bool
 }
 
@@ -79,7 +80,7 @@ func (s *Users) send(ctx context.Context, e *errand, rec *stream.Record) error {
 			return err
 		}
 	}
-	if err := e.told.settle(ctx, e); err != nil {
+	if err := e.told.settle(ctx, e, s.LedgerTTL); err != nil {
 		return err
 	}
 	if err := s.carryOut(ctx, e, p, rec); err != nil {
@@ -91,15 +92,26 @@ func (s *Users) send(ctx context.Context, e *errand, rec *stream.Record) error {
 
 // attempt sends the errand's notification with the counts of now, unless nobody waits for it any more, and notes what follows.
 func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e *errand) error {
-	saved, err := s.Counts.Counts(ctx, []string{a.UserID})
+	saved, ended, err := s.Counts.CountsFor(ctx, a.UserID, e.ledgerID())
 	if err != nil {
 		return err
 	}
-	rooms := s.decodeRooms(a.UserID, saved[0].Rooms)
+	rooms, err := s.decodeRooms(a.UserID, saved.Rooms)
+	if err != nil {
+		return err
+	}
 	now := Sum(rooms).Badge(s.Badges.Count(p.AppID))
-	e.told, e.numbered = s.readTold(a, p, saved[0].Told), false
+	e.told, e.numbered = s.readTold(a, p, saved.Told), false
+	e.held = saved.Told[HeldField(p.AppID, p.Pushkey)]
 	here := rooms[e.notice.RoomID]
-	if reason := s.unwanted(a, e, &here, now); reason != "" {
+	reason := s.unwanted(a, e, &here, now)
+	if ended {
+		reason = "already_sent"
+	}
+	if reason == "" {
+		reason = s.withheld(p, e)
+	}
+	if reason != "" {
 		step := pushers.Step{Action: pushers.Forget, Reason: reason}
 		if !e.leaves(reason, now) {
 			e.step = &step
@@ -109,10 +121,10 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 		e.turn(s.Clock.Now())
 	}
 	e.delivery = s.compose(a, e, now)
-	if e.overdue {
-		e.step = &pushers.Step{Action: pushers.Again, Detail: "pusher_slow", Unsent: true}
+	if e.step = s.postponed(e); e.step != nil {
 		return nil
 	}
+	s.Guard.Tried(p.AppID, p.Pushkey)
 	if err := e.told.doubt(ctx, &e.delivery.Notification); err != nil {
 		return err
 	}
@@ -122,6 +134,40 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 	}
 	e.step = &step
 	return nil
+}
+
+// withheld says why a notification that somebody waits for is dropped without a request, or "".
+func (s *Users) withheld(p *RegisteredPusher, e *errand) string {
+	if trip, tripped := s.Guard.Tripped(p.AppID); IsHeld(e.held, trip, tripped, p.Version) {
+		return "held"
+	}
+	if !s.Live(e.user.ID) {
+		return "shadow"
+	}
+	return ""
+}
+
+// postponed is the step of an errand that is not sent now, whatever the push service would say; nil if it is.
+func (s *Users) postponed(e *errand) *pushers.Step {
+	switch now := s.Clock.Now(); {
+	case e.overdue:
+		return &pushers.Step{Action: pushers.Again, Detail: "pusher_slow", Unsent: true}
+	case s.Paused(e.pusher.AppID) && now.Before(e.delivery.Expires): // else the delivery itself says that it is too late
+		return &pushers.Step{Action: pushers.Again, Tier: s.pausedTier(now.Sub(e.delivery.Since)), Detail: "paused", Unsent: true}
+	}
+	return nil
+}
+
+// longestPause is the longest delay of the retry topics that what is paused waits in before it is looked at again.
+const longestPause = 5 * time.Minute
+
+// pausedTier lets what is paused wait for about an eighth of its age, as what a push service has no room for: it comes soon after sending goes on, and not every few seconds until then.
+func (s *Users) pausedTier(age time.Duration) int {
+	tier := 0
+	for tier+1 < len(s.Tiers) && s.Tiers[tier+1] <= min(age/8, longestPause) {
+		tier++
+	}
+	return tier
 }
 
 // unwanted says why an errand comes to nothing, or "".
@@ -145,7 +191,7 @@ func (s *Users) unwanted(a *Account, e *errand, here *Unread, now pushers.Counts
 // leaves says whether a pusher has to be told the counts alone, now that the errand's notification is dropped: an attempt at it may have been what the
 // badge shows, or another was to tell the number.
 func (e *errand) leaves(reason string, now pushers.Counts) bool {
-	if e.alone || !e.told.kept || reason == "deactivated" || reason == "before_start" {
+	if e.alone || !e.told.kept || reason == "deactivated" || reason == "before_start" || reason == "held" || reason == "shadow" {
 		return false
 	}
 	return e.told.now.doubtful() || (e.owes || e.notice.Kind == KindRetry) && e.told.now.differs(now)
@@ -243,7 +289,8 @@ type feedback struct {
 // errPusherChanged says that a rejected pusher was set anew meanwhile: the rejection was of the old one.
 var errPusherChanged = errors.New("the pusher was set again while it was being rejected: it is told again")
 
-// remove tells the homeserver that a pusher is dead, and then stops pushing to it. One that was set again meanwhile stays, and is told again.
+// remove tells the homeserver that a pusher is dead, and then stops pushing to it. One that was set again meanwhile stays, and is told again; and if the guard of its app has tripped, the pusher is
+// held, not removed, and nobody is told: the fault is the app's.
 func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) error {
 	if p == nil {
 		return nil // removed by another errand, or by the user
@@ -261,6 +308,13 @@ func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) erro
 		return errPusherChanged
 	}
 	if !e.reported {
+		ruling, err := s.Guard.Rejected(ctx, p.AppID, p.Pushkey)
+		if err != nil {
+			return err
+		}
+		if ruling.Hold {
+			return s.hold(ctx, e, p, ruling)
+		}
 		now := s.Clock.Now()
 		value, err := json.Marshal(feedback{e.user.ID, p.AppID, p.Pushkey.Reveal(), e.step.Reason, now.UnixMilli()})
 		if err != nil {
@@ -271,11 +325,33 @@ func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) erro
 		}
 		e.reported = true
 	}
-	if _, err := s.Store.RemoveField(ctx, e.user.ID, p.Field, p.Version); err != nil {
+	if _, err := s.Removed.RemovePusher(ctx, e.user.ID, p.Field, p.Version, e.step.Reason, s.Clock.Now()); err != nil {
 		return err
 	}
 	s.Accounts.Drop(e.user.ID)
-	return nil
+	return s.ended(ctx, e)
+}
+
+// hold marks a pusher as held because of a trip of its app's guard. Its notification is dropped with that reason.
+func (s *Users) hold(ctx context.Context, e *errand, p *RegisteredPusher, ruling Ruling) error {
+	if mark := HeldMark(ruling.Trip.ID, p.Version); ruling.Trip.ID != "" && mark != e.held {
+		saved, err := s.Counts.Tell(ctx, []ToldChange{{UserID: e.user.ID, Pusher: HeldField(p.AppID, p.Pushkey), From: e.held, To: mark}})
+		if err != nil {
+			return err
+		}
+		e.held = saved[0]
+	}
+	e.step = &pushers.Step{Action: pushers.Forget, Reason: "held", Detail: e.step.Detail, Verdict: e.step.Verdict}
+	return s.ended(ctx, e)
+}
+
+// ended notes in the ledger that the pusher's service has rejected it.
+func (s *Users) ended(ctx context.Context, e *errand) error {
+	if e.alone {
+		return nil
+	}
+	_, err := s.Counts.Settle(ctx, Settlement{UserID: e.user.ID, DeliveryID: e.delivery.ID, End: EndRejected, TTL: s.LedgerTTL})
+	return err
 }
 
 // logStep is the line that says what became of one (event, pusher), or of the counts alone for one pusher. A user's own rules are named after what they match, so their ids are for debugging only.

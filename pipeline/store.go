@@ -5,7 +5,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"tocsin/pipeline/stream"
@@ -15,7 +14,13 @@ import (
 var ErrStale = errors.New("changed by another owner")
 
 // ErrLost says that Redis no longer has what it had: nothing can be done but stop and say so. A stage that returns it leaves the partition where it is.
-var ErrLost = fmt.Errorf("what was saved is lost: %w", stream.ErrStop)
+var ErrLost error = lostError{}
+
+// lostError is a [stream.ErrStop], whose words about one partition would lead astray: it is all of them.
+type lostError struct{}
+
+func (lostError) Error() string { return "what was saved is lost" }
+func (lostError) Unwrap() error { return stream.ErrStop }
 
 // Version orders the writes to one field of an account: it names the record that it came from, and the newer record wins, whoever writes it, in whatever order.
 type Version struct {
@@ -97,8 +102,6 @@ type AccountStore interface {
 	Accounts(ctx context.Context, userIDs []string) ([]map[string]VersionedValue, error)
 	// AccountVersions reads the versions of all fields of the users, in their order, those of tombstones too.
 	AccountVersions(ctx context.Context, userIDs []string) ([]map[string]Version, error)
-	// RemoveField removes a field of a user if its version is still this one.
-	RemoveField(ctx context.Context, userID, field string, version Version) (removed bool, err error)
 	// AccountsApplied is the mark below which each partition of the account topic has been applied.
 	AccountsApplied(ctx context.Context) (map[int]stream.Mark, error)
 	// SetAccountsApplied raises that mark of a partition. Within an incarnation its offset never falls; a newer one begins anew, an older one is ignored.
@@ -145,6 +148,18 @@ type CountStore interface {
 	ChangeCounts(ctx context.Context, changes []CountChange) error
 	// Counts reads what each user has saved in all rooms and of all pushers, in the order of the users.
 	Counts(ctx context.Context, userIDs []string) ([]SavedCounts, error)
+	// CountsFor is Counts of one user who is about to be told something, and whether that delivery has come to its end before (see [Ledger]). A delivery without id has no entry.
+	CountsFor(ctx context.Context, userID, deliveryID string) (saved SavedCounts, ended bool, err error)
 	// Tell makes the changes whose From still holds, and returns what is saved of each pusher then: To, or what somebody else has saved.
 	Tell(ctx context.Context, changes []ToldChange) ([]string, error)
+	// Settle notes in the ledger that a delivery has come to its end, and makes the changes as Tell does: all of one user's, and all at once.
+	Settle(ctx context.Context, s Settlement) ([]string, error)
+}
+
+// Settlement is the end of a delivery, and what its pusher was told by then.
+type Settlement struct {
+	UserID, DeliveryID string
+	End                End
+	TTL                time.Duration // how long the ledger keeps it
+	Told               []ToldChange
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"tocsin/pushers"
 )
@@ -25,19 +27,21 @@ type telling struct {
 	sent  bool  // an attempt was begun
 	base  *told // what was saved then
 	stale []ToldChange
+	end   Settlement // what the ledger is to note with the next save; without End: nothing
 }
 
 // readTold is what the pusher was told, by what is saved of its user's. What is saved of pushers that are gone, or need not be told any more, is removed in passing.
 func (s *Users) readTold(a *Account, p *RegisteredPusher, saved map[string]string) *telling {
-	r := &telling{store: s.Counts, userID: a.UserID, name: toldName(&p.Pusher), version: p.Version, kept: s.Badges.Alone(&p.Pusher)}
+	r := &telling{store: s.Counts, userID: a.UserID, name: toldName(p.AppID, p.Pushkey), version: p.Version, kept: s.Badges.Alone(&p.Pusher)}
 	wanted := map[string]bool{}
 	for i := range a.Pushers {
-		if s.Badges.Alone(&a.Pushers[i].Pusher) {
-			wanted[toldName(&a.Pushers[i].Pusher)] = true
+		other := &a.Pushers[i].Pusher
+		if s.Badges.Alone(other) {
+			wanted[toldName(other.AppID, other.Pushkey)] = true
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(saved)) {
-		if !wanted[name] {
+		if !wanted[name] && !strings.HasPrefix(name, HeldPrefix) { // the guard's marks are not ours
 			r.stale = append(r.stale, ToldChange{UserID: a.UserID, Pusher: name, From: saved[name]})
 		}
 	}
@@ -58,8 +62,12 @@ func (r *telling) doubt(ctx context.Context, n *pushers.Notification) error {
 	return err
 }
 
-// settle notes what came of an attempt. It may be called again.
-func (r *telling) settle(ctx context.Context, e *errand) error {
+// settle notes what came of an attempt: in the ledger, if the delivery has come to its end with it. It may be called again.
+func (r *telling) settle(ctx context.Context, e *errand, ttl time.Duration) error {
+	r.end = Settlement{}
+	if !e.alone && e.step.Action == pushers.Settle { // badges are told again and again, each time another number
+		r.end = Settlement{UserID: r.userID, DeliveryID: e.delivery.ID, End: EndDelivered, TTL: ttl}
+	}
 	if !r.sent {
 		return r.save(ctx, func(was *told) *told { return was })
 	}
@@ -92,14 +100,14 @@ func (r *telling) save(ctx context.Context, next func(was *told) *told) error {
 		if to != r.saved {
 			changes = append(slices.Clip(changes), ToldChange{UserID: r.userID, Pusher: r.name, From: r.saved, To: to})
 		}
-		if len(changes) == 0 {
+		if len(changes) == 0 && r.end.End == 0 {
 			return nil
 		}
-		saved, err := r.store.Tell(ctx, changes)
+		saved, err := r.write(ctx, changes)
 		if err != nil {
 			return err
 		}
-		r.stale = nil
+		r.stale, r.end = nil, Settlement{}
 		if to == r.saved {
 			return nil
 		}
@@ -110,4 +118,13 @@ func (r *telling) save(ctx context.Context, next func(was *told) *told) error {
 		}
 	}
 	return errTold
+}
+
+// write saves changes, and with them the end of the delivery, if it has come to one.
+func (r *telling) write(ctx context.Context, changes []ToldChange) ([]string, error) {
+	if r.end.End == 0 {
+		return r.store.Tell(ctx, changes)
+	}
+	r.end.Told = changes
+	return r.store.Settle(ctx, r.end)
 }

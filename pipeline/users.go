@@ -18,6 +18,18 @@ type deliverer interface {
 	Deliver(ctx context.Context, d pushers.Delivery) pushers.Step
 }
 
+// rejectionGuard tells a dead pushkey from an app whose pushkeys are all rejected. See [Guard].
+type rejectionGuard interface {
+	Tried(appID string, key pushers.Pushkey)
+	Rejected(ctx context.Context, appID string, key pushers.Pushkey) (Ruling, error)
+	Tripped(appID string) (tripID string, ok bool)
+}
+
+// remover removes rejected pushers, and keeps them for a while. See [RemovedStore].
+type remover interface {
+	RemovePusher(ctx context.Context, userID, field string, version Version, reason string, at time.Time) (removed bool, err error)
+}
+
 // Users is the users stage. Counts are sets and commute, so they are taken in bulk as records come; what is to be sent waits in the lane of its (user, pusher), in order, and no lane waits for
 // another.
 type Users struct {
@@ -25,6 +37,8 @@ type Users struct {
 	Store       AccountStore
 	Accounts    *AccountCache
 	Delivery    deliverer
+	Guard       rejectionGuard
+	Removed     remover
 	Writer      writer
 	DeadLetters undertaker
 	Topics      Topics
@@ -34,6 +48,9 @@ type Users struct {
 	Counting    CountsConfig
 	Expiry      Expiry
 	PushFrom    time.Time // what is older is counted, not pushed
+	LedgerTTL   time.Duration
+	Paused      func(appID string) bool  // nothing is to be sent to the app now
+	Live        func(userID string) bool // false: everything is done for the user but the request
 	Clock       clock.Clock
 	Log         *slog.Logger
 	Metrics     *Metrics // nil: none
@@ -52,7 +69,7 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 		return nil, err
 	}
 	var out []stream.Message
-	moved := 0
+	moved := int64(0)
 	for i, n := range notices {
 		if strays := s.strays(n, records[i]); len(strays) > 0 {
 			out, moved = append(out, strays...), moved+1
@@ -64,6 +81,9 @@ func (s *Users) Take(ctx context.Context, batch []*stream.Record) ([]stream.Task
 	}
 	accounts, err := s.accounts(ctx, notices)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.doubtBadges(ctx, notices, records, accounts); err != nil {
 		return nil, err
 	}
 	c := s.changes(notices, accounts)
@@ -169,7 +189,9 @@ func (s *Users) strays(n *Notice, rec *stream.Record) []stream.Message {
 	if len(away) == 0 {
 		return nil
 	}
-	return spread(*n, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
+	on := *n
+	on.Silent = n.Silent || rec.Again // there it is a record like any other: nobody must be told again
+	return spread(on, away, s.Topics.Notifications, partitions, rec.Headers, s.Clock.Now())
 }
 
 // accounts are those of all users: whether they are told of anything, and what is kept of their counts, depends on their pushers.

@@ -47,16 +47,30 @@ type desk struct {
 // faultyCounts fails as often as is asked.
 type faultyCounts struct {
 	pipeline.CountStore
-	failTell int // countdown: at 1 Tell fails
+	failTell int // countdown: at 1 Tell or Settle fails
+}
+
+func (c *faultyCounts) fails() error {
+	if c.failTell > 0 {
+		if c.failTell--; c.failTell == 0 {
+			return errors.New("the server is away")
+		}
+	}
+	return nil
 }
 
 func (c *faultyCounts) Tell(ctx context.Context, changes []pipeline.ToldChange) ([]string, error) {
-	if c.failTell > 0 {
-		if c.failTell--; c.failTell == 0 {
-			return nil, errors.New("the server is away")
-		}
+	if err := c.fails(); err != nil {
+		return nil, err
 	}
 	return c.CountStore.Tell(ctx, changes)
+}
+
+func (c *faultyCounts) Settle(ctx context.Context, settled pipeline.Settlement) ([]string, error) {
+	if err := c.fails(); err != nil {
+		return nil, err
+	}
+	return c.CountStore.Settle(ctx, settled)
 }
 
 const (
@@ -92,9 +106,10 @@ func (d *desk) restart(change func(*pipeline.Users)) {
 	whole := func(context.Context) error { return nil }
 	log := slog.New(slog.DiscardHandler)
 	d.users = &pipeline.Users{
-		Counts: d.counts, Store: d.store, Accounts: pipeline.NewAccountCache(d.store, whole, 100, rules.Options{}, log), Delivery: d, Writer: d, DeadLetters: d,
+		Counts: d.counts, Store: d.store, Accounts: pipeline.NewAccountCache(d.store, whole, 100, rules.Options{}, log), Delivery: d, Guard: pipeline.NewGuard(d.store, pipeline.GuardLimits{Rejections: 10, Percent: 10, Window: 10 * time.Minute}, d.clock, log), Removed: d.store, Writer: d, DeadLetters: d,
 		Topics: pipeline.DefaultTopics(), Tiers: []time.Duration{time.Second}, Partitions: func() int { return 1 }, Badges: pipeline.NewBadges(pipeline.DefaultBadge()), Counting: pipeline.DefaultCounts(),
 		Expiry: pipeline.Expiry{Call: time.Minute, Message: 24 * time.Hour}, PushFrom: start, Clock: d.clock, Log: log,
+		LedgerTTL: 26 * time.Hour, Paused: func(string) bool { return false }, Live: func(string) bool { return true },
 	}
 	if change != nil {
 		change(d.users)
@@ -270,6 +285,29 @@ func TestBadgeIsToldWhenItChanges(t *testing.T) {
 	d.got("phone", "$invite 1", "0")
 	d.got("quiet", "$invite 1")
 	d.got("none", "$invite 0")
+}
+
+// TestInvitedIsNotInTheRoom has a state reset that makes an invite of a join: what was unread counts no more, whoever invites.
+func TestInvitedIsNotInTheRoom(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.pusher("phone", "")
+	d.account(bob+"|m.ignored_user_list", `{"ignored_users":{"@mallory:other":{}}}`)
+	d.handle(message(garden, "$1", 1), message(arbour, "$2", 1))
+	d.got("phone", "$1 1", "$2 2")
+	d.handle(pipeline.Notice{Kind: pipeline.KindInvite, RoomID: garden, Position: 2, Sender: "@alice:other", Silent: true})
+	d.handle(pipeline.Notice{Kind: pipeline.KindInvite, RoomID: arbour, Position: 2, Sender: "@mallory:other", Silent: true})
+	d.handle(pipeline.Notice{Kind: pipeline.KindJoin, RoomID: garden, Position: 3})
+	d.got("phone", "0")
+}
+
+// TestSameOffsetIsAnotherEvent has two events without ids that came at one offset, before and after their topic was made anew.
+func TestSameOffsetIsAnotherEvent(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.pusher("phone", "")
+	d.handle(message(garden, "", 1), message(garden, "", 2000), message(garden, "", 2000))
+	d.got("phone", "1", "1")
 }
 
 // TestNoNewsIsNotPushed has what changes counts, and is no news.
@@ -730,4 +768,122 @@ func TestNotificationTellsTheBadge(t *testing.T) {
 	d.handle(message(garden, "$7", 8))
 	d.do(d.take(d.record(leave), d.record(kicked)))
 	d.got("phone", "$7 1", "0", "$kick 0")
+}
+
+// TestWhatEndedIsNotSentAgain repeats records, as a crash, a rebalance or a replay of dead letters does.
+func TestWhatEndedIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.pusher("phone", "")
+	rec := d.record(message(garden, "$1", 1))
+	d.do(d.take(rec))
+	d.got("phone", "$1 1")
+	d.restart(nil)
+	d.do(d.take(rec))
+	d.got("phone")
+
+	d.phones["phone"].steps = []pushers.Step{failed}
+	rec = d.record(message(garden, "$2", 2))
+	d.do(d.take(rec))
+	d.restart(nil)
+	d.do(d.take(rec)) // it went to a retry topic, and there is no end yet
+	d.got("phone", "$2 1", "$2 1")
+	d.due()
+	d.got("phone") // the retry of the first attempt finds that the second one was delivered
+
+	d.phones["phone"].steps = []pushers.Step{{Action: pushers.Remove, Reason: "rejected"}}
+	rec = d.record(message(garden, "$3", 3))
+	d.do(d.take(rec))
+	d.pusher("phone", "") // set again
+	d.do(d.take(rec))
+	d.got("phone", "$3 1")
+}
+
+// TestGuardHoldsPushers has a wave of rejections: from the tenth on, pushers are held, and nobody is told to delete them.
+func TestGuardHoldsPushers(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	rejected := pushers.Step{Action: pushers.Remove, Reason: "rejected"}
+	for i := range 12 {
+		key := fmt.Sprintf("phone%d", i)
+		d.pusher(key, "")
+		d.phones[key].steps = []pushers.Step{rejected}
+	}
+	d.handle(message(garden, "$1", 1))
+	removed := 0
+	for _, m := range d.written {
+		if m.Topic == "tocsin.pusher-feedback" {
+			removed++
+		}
+	}
+	if removed != 9 {
+		t.Errorf("%d pushers were removed before the guard tripped, want 9", removed)
+	}
+	told := func() (n int) {
+		for _, p := range d.phones {
+			n += len(p.got)
+			p.got = nil
+		}
+		return n
+	}
+	if n := told(); n != 12 {
+		t.Errorf("%d were tried, want 12", n)
+	}
+	d.handle(message(garden, "$2", 2))
+	if n := told(); n != 0 {
+		t.Errorf("%d are pushed to while they are held", n)
+	}
+	d.restart(nil)
+	if err := d.users.Guard.(*pipeline.Guard).Poll(t.Context()); err != nil { // as a worker does before its first notification
+		t.Fatal(err)
+	}
+	d.handle(message(garden, "$3", 3))
+	if n := told(); n != 0 {
+		t.Errorf("%d are pushed to by another worker while they are held", n)
+	}
+	d.pusher("phone9", `,"set":"anew"`) // one of those that are held: phone7, phone8 and phone9 were the last
+	d.handle(message(garden, "$4", 4))
+	d.got("phone9", "$4 1")
+	if _, ok, err := d.store.ResetGuard(t.Context(), "app", d.clock.Now(), 10*time.Minute); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := d.users.Guard.(*pipeline.Guard).Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.handle(message(garden, "$5", 5))
+	if n := told(); n != 3 {
+		t.Errorf("%d are pushed to after the reset, want the 3 that were never removed", n)
+	}
+}
+
+// TestPausedWaits has an operator who holds sending: what comes is counted, waits in the retry topics, and is sent with the counts of then.
+func TestPausedWaits(t *testing.T) {
+	t.Parallel()
+	paused := true
+	d := newDesk(t, func(u *pipeline.Users) { u.Paused = func(app string) bool { return paused && app == "app" } })
+	d.pusher("phone", "")
+	d.handle(message(garden, "$1", 1), message(arbour, "$2", 1))
+	d.got("phone")
+	d.due()
+	d.got("phone")
+	paused = false
+	d.handle(read(garden, 1))
+	d.due()
+	d.got("phone", "1", "$2 1")
+}
+
+// TestShadowSendsNothing does everything but the request, and what nobody was told is not noted as told.
+func TestShadowSendsNothing(t *testing.T) {
+	t.Parallel()
+	live := false
+	d := newDesk(t, func(u *pipeline.Users) { u.Live = func(string) bool { return live } })
+	d.pusher("phone", "")
+	d.handle(message(garden, "$1", 1), message(arbour, "$2", 1), read(arbour, 1))
+	d.got("phone")
+	if len(d.written)+len(d.buried) > 0 {
+		t.Errorf("written %v, buried %v", d.written, d.buried)
+	}
+	live = true
+	d.handle(message(garden, "$3", 2))
+	d.got("phone", "$3 1")
 }

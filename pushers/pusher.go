@@ -39,9 +39,6 @@ type Pusher struct {
 	EventsOnly bool           // data.events_only: no notification of counts alone (as Sygnal's Web Push clients ask for it)
 }
 
-// ID is the identity of a pusher of one user: a second one with the same app and pushkey replaces the first.
-func (p *Pusher) ID() string { return p.AppID + "|" + p.Pushkey.Reveal() }
-
 // LogValue implements [slog.LogValuer] without the key.
 func (p Pusher) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("app_id", p.AppID), slog.Any("pushkey", p.Pushkey))

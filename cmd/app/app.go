@@ -73,6 +73,9 @@ type parts struct {
 	writer      *stream.Writer
 	deadLetters *stream.DeadLetters
 	sender      *gateway.Sender
+	delivery    *delivery.Dispatcher
+	guard       *pipeline.Guard
+	control     *pipeline.Control
 }
 
 // close ends what the stages wrote and sent with, after they have ended.
@@ -164,8 +167,10 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 	p := parts{
 		meta: meta, whole: whole, writer: w.cluster.NewWriter(stream.WriterConfig{}), deadLetters: w.cluster.NewDeadLetters(w.cfg.Topics.DeadLetter), sender: w.gatewaySender(),
 		accounts: pipeline.NewAccountCache(w.store, whole, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log),
+		guard:    pipeline.NewGuard(w.store, pipeline.GuardLimits(w.cfg.Delivery.Guard), w.clock, w.log), control: pipeline.NewControl(w.store, w.log),
 	}
 	defer p.close()
+	p.delivery = delivery.New(w.cfg.Delivery, p.sender, w.clock, delivery.Options{Bundler: p.sender, Log: w.log})
 	p.memory = &memory{store: w.store, whole: whole, gate: w.accountsGate()}
 	p.memory.gate.Memory = p.memory.name
 
@@ -259,6 +264,9 @@ func (w *Worker) startStages(g *errgroup.Group, ctx, hard context.Context, p par
 			return err
 		}
 		if w.runs(StageUsers) {
+			if err := w.followOperators(g, ctx, p); err != nil {
+				return err
+			}
 			if err := w.consume(g, ctx, hard, w.usersConsumer(p)); err != nil {
 				return err
 			}
@@ -305,6 +313,27 @@ func (w *Worker) accountsGate() *pipeline.AccountsGate {
 			return w.cluster.Committed(ctx, w.group(StageAccounts), topic)
 		},
 	}
+}
+
+// followOperators keeps an eye on what operators decide: whether sending is paused, which guards were reset, which pushers are back.
+func (w *Worker) followOperators(g *errgroup.Group, ctx context.Context, p parts) error {
+	for _, poll := range []func(context.Context) error{p.control.Poll, p.guard.Poll} { // known before the first notification
+		if err := poll(ctx); err != nil {
+			return fmt.Errorf("redis: %w", err)
+		}
+	}
+	if err := w.telemetry.observeDelivery(p.delivery, p.guard); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	g.Go(func() error { p.control.Run(ctx); return nil })
+	g.Go(func() error { p.guard.Run(ctx); return nil })
+	feedback := w.cluster.NewTail(stream.TailConfig{Topic: w.cfg.Topics.Feedback, Record: func(rec *stream.Record) {
+		if userID, ok := pipeline.FeedbackUser(rec); ok {
+			p.accounts.Drop(userID) // one of the user's pushers was removed, or is back, whoever did it
+		}
+	}})
+	g.Go(func() error { feedback.Run(ctx); return nil })
+	return nil
 }
 
 // consume runs a consumer until ctx ends.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/gobwas/glob"
 
 	"tocsin/clock"
 	"tocsin/config"
@@ -59,8 +58,8 @@ func openLetters(ctx context.Context, cfg *config.Config, opts DeadLetterOptions
 	l := &letters{cfg: cfg, opts: opts, stderr: stderr, filter: pipeline.DeadLetterFilter{Reasons: opts.Reasons, Stages: opts.Stages, Topics: opts.Topics, Since: opts.Since, Until: opts.Until}}
 	var err error
 	if opts.App != "" {
-		if l.filter.App, err = glob.Compile(opts.App); err != nil {
-			return nil, fmt.Errorf("%w: --app %q: %w", ErrUsage, opts.App, err)
+		if l.filter.Apps, err = pipeline.CompileApps(opts.App); err != nil {
+			return nil, fmt.Errorf("%w: --app: %w", ErrUsage, err)
 		}
 	}
 	if l.cluster, err = connectKafka(cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{}); err != nil {

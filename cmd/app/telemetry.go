@@ -23,12 +23,14 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
+	"tocsin/delivery"
 	"tocsin/pipeline"
 )
 
 // telemetry is one worker's metrics, served as an [http.Handler]. Each worker of a process has its own.
 type telemetry struct {
 	http.Handler
+	provider metric.MeterProvider
 	pipeline *pipeline.Metrics
 }
 
@@ -49,7 +51,7 @@ func newTelemetry(w *Worker) (*telemetry, error) {
 	for _, t := range w.keyedTopics() {
 		counters.Misplaced.Add(context.Background(), 0, metric.WithAttributes(attribute.String("topic", t.name))) // an alarm on its increase needs the zero before it
 	}
-	return &telemetry{Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}), pipeline: counters}, nil
+	return &telemetry{Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}), provider: provider, pipeline: counters}, nil
 }
 
 // observe makes the instruments that are read off the worker when somebody asks.
@@ -86,6 +88,27 @@ func (w *Worker) observeLag(_ context.Context, o metric.Int64Observer) error {
 	}
 	for r, records := range lag {
 		o.Observe(records, metric.WithAttributes(attribute.String("group", r.group), attribute.String("topic", r.topic)))
+	}
+	return nil
+}
+
+// observeDelivery makes the instruments of what lies between the users stage and the push services.
+func (t *telemetry) observeDelivery(d *delivery.Dispatcher, guard *pipeline.Guard) error {
+	if _, err := guard.Instrument(t.provider); err != nil {
+		return fmt.Errorf("guards: %w", err)
+	}
+	_, err := t.provider.Meter("tocsin/delivery").Int64ObservableGauge("tocsin.delivery.services", metric.WithUnit("{service}"),
+		metric.WithDescription("Push services that this worker has lately sent to, by class and state: open ones are left alone for a while, half_open ones are being probed, paused ones asked for it"),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			for class, counts := range d.Breakers() {
+				for state, n := range map[string]int{"known": counts.Known, "open": counts.Open, "half_open": counts.HalfOpen, "paused": counts.Paused} {
+					o.Observe(int64(n), metric.WithAttributes(attribute.String("class", class), attribute.String("state", state)))
+				}
+			}
+			return nil
+		}))
+	if err != nil {
+		return fmt.Errorf("push services: %w", err)
 	}
 	return nil
 }

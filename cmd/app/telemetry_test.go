@@ -96,11 +96,14 @@ func TestMetrics(t *testing.T) {
 		if strings.Contains(line, "secret") {
 			t.Errorf("it tells of users: %s", line)
 		}
+		if strings.HasPrefix(line, "tocsin_records_misplaced_total ") {
+			t.Errorf("it does not tell the topic: %s", line)
+		}
 		if !strings.HasPrefix(line, "tocsin_") {
 			continue
 		}
 		for _, label := range labels.FindAllStringSubmatch(line, -1) {
-			if !slices.Contains([]string{"group", "topic", "action", "reason"}, label[1]) {
+			if !slices.Contains([]string{"group", "topic", "action", "reason", "class", "state"}, label[1]) {
 				t.Errorf("label %s: %s", label[1], line)
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"tocsin/cmd/app"
 )
@@ -16,26 +15,6 @@ type deadLetterCommand struct {
 	List   listDeadLettersCommand   `cmd:"" help:"List dead letters, one a line, oldest first: neither pushkeys nor content."`
 	Show   showDeadLetterCommand    `cmd:"" help:"Show one dead letter."`
 	Replay replayDeadLettersCommand `cmd:"" help:"Send dead letters back to be tried again: deliveries as first attempts, other records to the topic that they came from. What was delivered meanwhile is not sent again."`
-}
-
-// moment is a time on the command line: as RFC 3339 writes it, or so long ago.
-type moment struct {
-	text string
-	at   time.Time
-}
-
-// UnmarshalText implements [encoding.TextUnmarshaler].
-func (m *moment) UnmarshalText(text []byte) error {
-	m.text = string(text)
-	if ago, err := time.ParseDuration(m.text); err == nil && ago >= 0 {
-		m.at = time.Now().Add(-ago)
-		return nil
-	}
-	var err error
-	if m.at, err = time.Parse(time.RFC3339, m.text); err != nil {
-		return fmt.Errorf("%q is neither a time such as 2026-01-31T08:00:00Z nor a duration such as 2h", m.text)
-	}
-	return nil
 }
 
 // deadLetterFilter are the flags that say which dead letters are meant.

@@ -5,9 +5,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
-	"time"
 
 	"tocsin/cmd/app"
 )
@@ -51,7 +49,7 @@ func (c resetGuardCommand) Run(ctx context.Context, on call) error {
 type restorePushersCommand struct {
 	configFlag
 	App    string `required:"" help:"App ids, as a pattern: im.vector.app.*, or * for all." placeholder:"GLOB"`
-	Since  string `required:"" help:"Removed since then: a time such as 2026-01-31T08:00:00Z, or so long ago, such as 2h30m." placeholder:"TIME"`
+	Since  moment `required:"" help:"Removed since then: a time such as 2026-01-31T08:00:00Z, or so long ago, such as 2h." placeholder:"TIME"`
 	User   string `help:"Pushers of this user only." placeholder:"@USER:SERVER"`
 	DryRun bool   `help:"Only tell how many there are."`
 }
@@ -61,27 +59,10 @@ func (c restorePushersCommand) Validate() error {
 	if err := app.CheckApps(c.App); err != nil {
 		return err
 	}
-	if c.Since != "" {
-		if _, err := parseSince(c.Since, time.Now()); err != nil {
-			return err
-		}
-	}
 	if c.User != "" {
 		return checkUser(c.User)
 	}
 	return nil
-}
-
-// parseSince reads a time, or how long before now it was.
-func parseSince(text string, now time.Time) (time.Time, error) {
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("--since: %q is neither a time such as 2026-01-31T08:00:00Z nor a duration such as 2h30m", text)
-	}
-	return at, nil
 }
 
 // checkUser says if that can be no user id.
@@ -98,11 +79,7 @@ func (c restorePushersCommand) Run(ctx context.Context, on call) error {
 	if err != nil {
 		return err
 	}
-	since, err := parseSince(c.Since, time.Now())
-	if err != nil {
-		return misuse(err)
-	}
-	return app.RestorePushers(ctx, cfg, app.RestoreOptions{Apps: c.App, Since: since, UserID: c.User, DryRun: c.DryRun}, on.stdout)
+	return app.RestorePushers(ctx, cfg, app.RestoreOptions{Apps: c.App, Since: c.Since.at, UserID: c.User, DryRun: c.DryRun}, on.stdout)
 }
 
 type listPushersCommand struct {

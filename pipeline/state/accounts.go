@@ -81,17 +81,6 @@ func (s *Store) accountFields(ctx context.Context, userIDs []string, begin func(
 	return nil
 }
 
-// RemoveField turns a field into a tombstone of the same version, if that is still its version; so a replay of the record that it came from can't bring it
-// back, and a newer one can. It is true, too, if an earlier call has done so already.
-func (s *Store) RemoveField(ctx context.Context, userID, field string, version pipeline.Version) (removed bool, err error) {
-	answer, err := s.runOne(ctx, "remove from an account", removeFieldScript, []string{s.keys.account(userID)}, field, formatVersion(version))
-	if err != nil {
-		return false, err
-	}
-	n, err := answer.Int()
-	return n == 1, s.fail(ctx, "remove from an account", err)
-}
-
 // AccountsApplied reads the mark below which each partition of the account topic has been applied.
 func (s *Store) AccountsApplied(ctx context.Context) (map[int]stream.Mark, error) {
 	const op = "read how far accounts are applied"

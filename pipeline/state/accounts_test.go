@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -126,11 +127,11 @@ func TestAccountsAgainstModel(t *testing.T) {
 					}
 				} else {
 					f := draw()
-					got, err := s.RemoveField(ctx, f.UserID, f.Field, f.Version)
+					got, err := s.RemovePusher(ctx, f.UserID, f.Field, f.Version, "rejected", time.UnixMilli(0))
 					saved, known := model[f.UserID][f.Field]
 					want := known && saved.Version == f.Version
 					if err != nil || got != want {
-						t.Fatalf("RemoveField at %v = %v, %v; want %v", f.Version, got, err, want)
+						t.Fatalf("RemovePusher at %v = %v, %v; want %v", f.Version, got, err, want)
 					}
 					if want {
 						model[f.UserID][f.Field] = pipeline.VersionedValue{Version: f.Version}
@@ -242,9 +243,9 @@ func TestRemovedFieldStaysRemoved(t *testing.T) {
 		}
 		remove := func(offset int64, want bool) {
 			t.Helper()
-			got, err := s.RemoveField(ctx, "@u:x", "pusher|a|b", version(0, 0, offset))
+			got, err := s.RemovePusher(ctx, "@u:x", "pusher|a|b", version(0, 0, offset), "rejected", time.UnixMilli(0))
 			if err != nil || got != want {
-				t.Fatalf("RemoveField at offset %d = %v, %v; want %v", offset, got, err, want)
+				t.Fatalf("RemovePusher at offset %d = %v, %v; want %v", offset, got, err, want)
 			}
 		}
 		value := func(want string) {

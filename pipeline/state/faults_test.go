@@ -215,8 +215,8 @@ func TestOneAnswerLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	lose()
-	if removed, err := s.RemoveField(ctx, "@a:x", "p", pipeline.Version{}); !removed || err != nil {
-		t.Errorf("RemoveField = %v, %v; want true", removed, err)
+	if removed, err := s.RemovePusher(ctx, "@a:x", "p", pipeline.Version{}, "rejected", time.UnixMilli(0)); !removed || err != nil {
+		t.Errorf("RemovePusher = %v, %v; want true", removed, err)
 	}
 }
 
@@ -299,8 +299,8 @@ func everyCall(s *Store) map[string]func(ctx context.Context) error {
 		"ApplyAccounts": func(ctx context.Context) error {
 			return s.ApplyAccounts(ctx, []pipeline.AccountField{{UserID: user, Field: "pusher|app|hush", Value: "hush"}})
 		},
-		"RemoveField": func(ctx context.Context) error {
-			_, err := s.RemoveField(ctx, user, "pusher|app|hush", pipeline.Version{})
+		"RemoveOnePusher": func(ctx context.Context) error {
+			_, err := s.RemovePusher(ctx, user, "pusher|app|hush", pipeline.Version{}, "rejected", time.UnixMilli(0))
 			return err
 		},
 		"RemovePusher": func(ctx context.Context) error {

@@ -36,7 +36,7 @@ func TestKeys(t *testing.T) {
 		if err := s.ApplyAccounts(ctx, []pipeline.AccountField{{UserID: user, Field: "f", Value: "v"}, {UserID: user, Field: "gone", Value: "v"}}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.RemoveField(ctx, user, "gone", pipeline.Version{}); err != nil {
+		if _, err := s.RemovePusher(ctx, user, "gone", pipeline.Version{}, "rejected", time.UnixMilli(0)); err != nil {
 			t.Fatal(err)
 		}
 		change(t, s, replacing(user, "!room:example.org", "1"))

@@ -18,11 +18,6 @@ func (s *Store) queueSent(ctx context.Context, pipe redis.Pipeliner, userID, del
 	return pipe.Exists(ctx, s.keys.sent(userID, deliveryID))
 }
 
-// queueMarkSent queues the note that a delivery has come to its end. The end is a small number, which Redis keeps without a value of its own.
-func (s *Store) queueMarkSent(ctx context.Context, pipe redis.Pipeliner, userID, deliveryID string, end pipeline.End, ttl time.Duration) *redis.StatusCmd {
-	return pipe.Set(ctx, s.keys.sent(userID, deliveryID), int(end), ttl)
-}
-
 // Sent implements [pipeline.Ledger].
 func (s *Store) Sent(ctx context.Context, userID string, deliveryIDs []string) ([]bool, error) {
 	answers, err := s.ask(ctx, "read the ledger", len(deliveryIDs), func(pipe redis.Pipeliner, i int) {
@@ -41,7 +36,7 @@ func (s *Store) Sent(ctx context.Context, userID string, deliveryIDs []string) (
 // MarkSent implements [pipeline.Ledger].
 func (s *Store) MarkSent(ctx context.Context, userID, deliveryID string, end pipeline.End, ttl time.Duration) error {
 	_, err := s.ask(ctx, "write the ledger", 1, func(pipe redis.Pipeliner, _ int) {
-		s.queueMarkSent(ctx, pipe, userID, deliveryID, end, ttl)
+		pipe.Set(ctx, s.keys.sent(userID, deliveryID), int(end), ttl) // a small number, which Redis keeps without a value of its own
 	})
 	return err
 }

@@ -54,28 +54,38 @@ func TestLedgerTravels(t *testing.T) {
 		s, ctx := open(t, cfg), t.Context()
 		for i := range 20 { // of different shards
 			user := fmt.Sprintf("@%d:x", i)
-			ask := func() (counts map[string]string, sent bool) {
+			ask := func() (told string, ended bool) {
 				t.Helper()
-				answers, err := s.ask(ctx, "read counts", 1, func(pipe redis.Pipeliner, _ int) {
-					pipe.HGetAll(ctx, s.keys.counts(user))
-					s.queueSent(ctx, pipe, user, "id of "+user)
-				})
+				counts, ended, err := s.CountsFor(ctx, user, "id of "+user)
 				if err != nil {
 					t.Fatal(err)
 				}
-				return answers[0].(*redis.MapStringStringCmd).Val(), answers[1].(*redis.IntCmd).Val() == 1
+				return counts.Told["phone"], ended
 			}
-			if counts, sent := ask(); len(counts) != 0 || sent {
-				t.Fatalf("%s, before: %v, %v", user, counts, sent)
+			settle := func(from, to, want string) {
+				t.Helper()
+				saved, err := s.Settle(ctx, pipeline.Settlement{
+					UserID: user, DeliveryID: "id of " + user, End: pipeline.EndDelivered, TTL: time.Hour,
+					Told: []pipeline.ToldChange{{UserID: user, Pusher: "phone", From: from, To: to}},
+				})
+				if err != nil || len(saved) != 1 || saved[0] != want {
+					t.Fatalf("%s, from %q to %q: %q, %v; want %q", user, from, to, saved, err, want)
+				}
 			}
-			if _, err := s.ask(ctx, "write", 1, func(pipe redis.Pipeliner, _ int) {
-				pipe.HSet(ctx, s.keys.counts(user), "told", "1")
-				s.queueMarkSent(ctx, pipe, user, "id of "+user, pipeline.EndDelivered, time.Hour)
-			}); err != nil {
-				t.Fatal(err)
+			if told, ended := ask(); told != "" || ended {
+				t.Fatalf("%s, before: %q, %v", user, told, ended)
 			}
-			if counts, sent := ask(); counts["told"] != "1" || !sent {
-				t.Fatalf("%s, afterwards: %v, %v", user, counts, sent)
+			settle("", "1", "1")
+			if told, ended := ask(); told != "1" || !ended {
+				t.Fatalf("%s, afterwards: %q, %v", user, told, ended)
+			}
+			settle("", "2", "1") // somebody else was faster
+			settle("1", "", "")
+			if told, ended := ask(); told != "" || !ended {
+				t.Fatalf("%s, at the end: %q, %v", user, told, ended)
+			}
+			if _, ended, err := s.CountsFor(ctx, user, ""); ended || err != nil {
+				t.Fatalf("%s, counts alone: %v, %v", user, ended, err)
 			}
 		}
 	})

@@ -25,8 +25,6 @@ var (
 	startLua string
 	//go:embed lua/apply_accounts.lua
 	applyAccountsLua string
-	//go:embed lua/remove_field.lua
-	removeFieldLua string
 	//go:embed lua/raise_applied.lua
 	raiseAppliedLua string
 	//go:embed lua/save_room.lua
@@ -39,18 +37,20 @@ var (
 	restoreRoomLua string
 	//go:embed lua/restored.lua
 	restoredLua string
+	//go:embed lua/settle.lua
+	settleLua string
 	//go:embed lua/probe.lua
 	probeLua string
 
 	startScript         = newScript(startLua)
 	applyAccountsScript = newScript(applyAccountsLua)
-	removeFieldScript   = newScript(removeFieldLua)
 	raiseAppliedScript  = newScript(raiseAppliedLua)
 	saveRoomScript      = newScript(saveRoomLua)
 	fillRoomScript      = newScript(fillRoomLua)
 	changeCountsScript  = newScript(changeCountsLua)
 	restoreRoomScript   = newScript(restoreRoomLua)
 	restoredScript      = newScript(restoredLua)
+	settleScript        = newScript(settleLua)
 	probeScript         = newScript(probeLua)
 )
 
