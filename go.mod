@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	code.dny.dev/ssrf v0.3.0 // which addresses are private, from the IANA registries
+	github.com/SherClockHolmes/webpush-go v1.4.0 // encryption of Web Push messages
 	github.com/alecthomas/kong v1.17.0 // command lines
 	github.com/alicebob/miniredis/v2 v2.40.0 // the embedded Redis, for tests and tocsin-dev
 	github.com/cenkalti/backoff/v5 v5.0.3 // pauses between attempts to reach a server
@@ -12,6 +13,7 @@ require (
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // the coming encoding/json/v2: exact names, no repeated ones
 	github.com/gobwas/glob v1.1.0 // patterns of push rules
 	github.com/goccy/go-yaml v1.19.2 // the configuration file, with line and column
+	github.com/golang-jwt/jwt/v5 v5.3.1 // tokens of Web Push, as webpush-go makes them, too
 	github.com/google/go-cmp v0.7.0 // comparison in tests
 	github.com/maypok86/otter/v2 v2.4.0 // caches with bounds
 	github.com/redis/go-redis/v9 v9.23.0 // Redis
@@ -62,6 +64,7 @@ require (
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	go.yaml.in/yaml/v4 v4.0.0-rc.4 // indirect
+	golang.org/x/crypto v0.51.0 // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.41.0 // indirect
 	golang.org/x/sys v0.48.0 // indirect

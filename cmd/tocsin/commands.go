@@ -30,6 +30,7 @@ type commandLine struct {
 	Pause      pauseCommand      `cmd:"" help:"Hold all sending, or that to some apps, without a restart. What waits longer than it is worth delivering (delivery.expiry) expires."`
 	Resume     resumeCommand     `cmd:"" help:"Let paused sending go on."`
 	Paused     pausedCommand     `cmd:"" help:"Show what is paused."`
+	AppConfig  appConfigCommand  `cmd:"" name:"appconfig" help:"Print the managed app configuration of Element for iOS, for a device management: XML with the deployment's URLs."`
 	Health     healthCommand     `cmd:"" help:"Ask the worker on this machine whether it is ready."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }

@@ -10,6 +10,7 @@
 //	tocsin rebuild                              bring back from Kafka what Redis has lost
 //	tocsin dead-letter list|show|replay         look at what could not be delivered or read, and send it back
 //	tocsin offsets show|reset                   look where the stages stand, and put one elsewhere
+//	tocsin appconfig --homeserver URL           print what phones under device management are told
 //	tocsin health                               ask the running worker whether it is ready
 //
 // This package has flags and wiring alone: the work is in package app, and what can be configured in package config. Without --config the file

@@ -103,7 +103,7 @@ func TestHelp(t *testing.T) {
 	var all strings.Builder
 	for _, args := range []string{"--help", "worker --help", "check --help", "topics --help", "topics create --help", "rooms --help", "rooms import --help", "rebuild --help", "dead-letter --help", "dead-letter list --help", "dead-letter show --help", "dead-letter replay --help",
 		"offsets --help", "offsets show --help", "offsets reset --help", "pushers --help", "pushers guard --help",
-		"pushers guard show --help", "pushers guard reset --help", "pushers restore --help", "pushers list --help", "pause --help", "resume --help", "paused --help", "health --help", "version --help"} {
+		"pushers guard show --help", "pushers guard reset --help", "pushers restore --help", "pushers list --help", "pause --help", "resume --help", "paused --help", "appconfig --help", "health --help", "version --help"} {
 		status, stdout, stderr := run(t, nil, strings.Fields(args)...)
 		if status != succeeded || stderr != "" {
 			t.Errorf("%s: status %d, %s", args, status, stderr)

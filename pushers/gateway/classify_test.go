@@ -1,18 +1,12 @@
 package gateway
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,15 +14,18 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"tocsin/pushers"
+	"tocsin/pushers/outbound"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func TestClassify(t *testing.T) {
 	t.Parallel()
-	reply := func(status int, body string) attempt { return attempt{status: status, body: []byte(body)} }
-	asking := func(status int, retryAfter string) attempt {
-		return attempt{status: status, header: http.Header{"Retry-After": {retryAfter}}}
+	reply := func(status int, body string) outbound.Answer {
+		return outbound.Answer{Status: status, Body: []byte(body)}
+	}
+	asking := func(status int, retryAfter string) outbound.Answer {
+		return outbound.Answer{Status: status, Header: http.Header{"Retry-After": {retryAfter}}}
 	}
 	outcome := func(verdict pushers.Verdict, reason string, status int) pushers.Outcome {
 		return pushers.Outcome{Verdict: verdict, Reason: reason, Status: status}
@@ -37,12 +34,9 @@ func TestClassify(t *testing.T) {
 		o.RetryAfter, o.Tries = wait, tries
 		return o
 	}
-	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
-	write := &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}
-	reset := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	type row struct {
 		name string
-		in   attempt
+		in   outbound.Answer
 		want pushers.Outcome
 	}
 	rows := []row{
@@ -60,7 +54,7 @@ func TestClassify(t *testing.T) {
 		{"a list of something else", reply(200, `{"rejected":[1,"key"]}`), outcome(pushers.Delivered, "unreadable_reply", 200)},
 		{"two lists", reply(200, `{"rejected":[],"rejected":["key"]}`), outcome(pushers.Delivered, "unreadable_reply", 200)},
 		{"no UTF-8", reply(200, "{\"rejected\":[\"\xff\"]}"), outcome(pushers.Delivered, "unreadable_reply", 200)},
-		{"too long a reply", attempt{status: 200, body: []byte(`{"rejected":["key"]}`), bodyErr: errors.New("too long")}, outcome(pushers.Delivered, "unreadable_reply", 200)},
+		{"too long a reply", outbound.Answer{Status: 200, Body: []byte(`{"rejected":["key"]}`), BodyErr: errors.New("too long")}, outcome(pushers.Delivered, "unreadable_reply", 200)},
 		// The gateway wishes, within an hour.
 		{"seconds", asking(503, "120"), after(outcome(pushers.Retry, "http_503", 503), 2*time.Minute, 0)},
 		{"a date", asking(429, "Sun, 22 Nov 2026 12:00:30 GMT"), after(outcome(pushers.Retry, "http_429", 429), 30*time.Second, 0)},
@@ -75,30 +69,8 @@ func TestClassify(t *testing.T) {
 		{"words", asking(429, "soon"), outcome(pushers.Retry, "http_429", 429)},
 		{"with a refusal of the notification", asking(400, "30"), after(outcome(pushers.Drop, "http_400", 400), 30*time.Second, 3)},
 		{"with a locked door", asking(403, "30"), after(outcome(pushers.Misconfigured, "http_403", 403), time.Hour, 3)},
-		// No answer: did it leave?
-		{"no such host", attempt{err: dial(&net.DNSError{Err: "no such host", IsNotFound: true})}, outcome(pushers.Retry, "dns", 0)},
-		{"name server away", attempt{err: dial(&net.DNSError{Err: "i/o timeout", IsTimeout: true})}, outcome(pushers.Retry, "dns", 0)},
-		{"connection refused", attempt{err: dial(syscall.ECONNREFUSED)}, outcome(pushers.Retry, "connect", 0)},
-		{"no connection in time", attempt{err: context.DeadlineExceeded}, outcome(pushers.Retry, "connect", 0)},
-		{"certificate", attempt{err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, outcome(pushers.Retry, "tls", 0)},
-		{"no TLS", attempt{err: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, outcome(pushers.Retry, "tls", 0)},
-		{"no handshake in time", attempt{err: context.DeadlineExceeded, shaking: true}, outcome(pushers.Retry, "tls", 0)},
-		{"handshake reset", attempt{err: reset, shaking: true}, outcome(pushers.Retry, "tls", 0)},
-		{"proxy away", attempt{err: &proxyError{dial(&net.DNSError{Err: "no such host"})}}, outcome(pushers.Retry, "proxy", 0)},
-		{"TLS alert", attempt{err: &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}}, outcome(pushers.Retry, "tls", 0)},
-		{"broke while it was written", attempt{err: fmt.Errorf("transport: %w", write), sent: true}, outcome(pushers.Retry, "connect", 0)},
-		{"timeout after it left", attempt{err: context.DeadlineExceeded, sent: true}, outcome(pushers.Uncertain, "timeout", 0)},
-		{"timeout of the socket", attempt{err: os.ErrDeadlineExceeded, sent: true}, outcome(pushers.Uncertain, "timeout", 0)},
-		{"timeout on a used connection", attempt{err: context.DeadlineExceeded, sent: true, reused: true}, outcome(pushers.Uncertain, "timeout", 0)},
-		{"stopped after it left", attempt{err: context.Canceled, sent: true}, outcome(pushers.Uncertain, "timeout", 0)},
-		{"reset after it left", attempt{err: reset, sent: true}, outcome(pushers.Uncertain, "no_answer", 0)},
-		{"closed after it left", attempt{err: io.EOF, sent: true}, outcome(pushers.Uncertain, "no_answer", 0)},
-		{"used connection reset", attempt{err: reset, sent: true, reused: true}, outcome(pushers.Retry, "stale_connection", 0)},
-		{"used connection closed", attempt{err: io.EOF, sent: true, reused: true}, outcome(pushers.Retry, "stale_connection", 0)},
-		{"answer breaks off", attempt{err: io.ErrUnexpectedEOF, sent: true, reused: true, began: true}, outcome(pushers.Uncertain, "no_answer", 0)},
-		// Our own rules.
-		{"address", attempt{err: dial(&refusal{reasonBlockedAddress, errors.New("10.0.0.1")})}, outcome(pushers.Drop, "blocked_address", 0)},
-		{"url", attempt{err: badURL("it names no host")}, outcome(pushers.Drop, "bad_url", 0)},
+		{"no answer", outbound.Answer{Err: io.EOF}, outcome(pushers.Retry, "connect", 0)},
+		{"our own rules", outbound.Answer{Err: outbound.RefuseURL("it names no host")}, outcome(pushers.Drop, "bad_url", 0)},
 	}
 	statuses := func(verdict pushers.Verdict, wait time.Duration, tries int, statuses ...int) {
 		for _, s := range statuses {
@@ -155,7 +127,7 @@ func TestClassifyEach(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := classify(attempt{status: status, body: []byte(body)}, []string{"a", "b", "c"}, now)
+		got := classify(outbound.Answer{Status: status, Body: []byte(body)}, []string{"a", "b", "c"}, now)
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(pushers.Outcome{}, "Cause")); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", reply, diff)
 		}
@@ -168,7 +140,7 @@ func FuzzClassify(f *testing.F) {
 	f.Add(503, `{"rejected":["key"]}`, "120")
 	f.Add(429, ``, "Sun, 22 Nov 2026 12:00:30 GMT")
 	f.Fuzz(func(t *testing.T, status int, body, wish string) {
-		o := classify(attempt{status: status, body: []byte(body), header: http.Header{"Retry-After": {wish}}, err: io.EOF}, []string{"key"}, now)[0]
+		o := classify(outbound.Answer{Status: status, Body: []byte(body), Header: http.Header{"Retry-After": {wish}}, Err: io.EOF}, []string{"key"}, now)[0]
 		if o.Verdict == pushers.Gone && (status < 200 || status > 299) {
 			t.Errorf("status %d removes a pusher", status)
 		}

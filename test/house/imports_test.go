@@ -19,7 +19,9 @@ var table = map[string][]string{
 	"credential":       {},
 	"rules":            {},
 	"pushers":          {},
-	"pushers/gateway":  {"pushers", "clock", "credential"},
+	"pushers/outbound": {"pushers", "credential"},
+	"pushers/gateway":  {"pushers", "pushers/outbound", "clock"},
+	"pushers/webpush":  {"pushers", "pushers/outbound", "clock"},
 	"delivery":         {"pushers", "clock", "credential"},
 	"pipeline/stream":  {"clock", "credential"},
 	"pipeline":         {"rules", "pushers", "clock", "pipeline/stream"},
@@ -40,6 +42,7 @@ var outside = []struct {
 }{
 	{"github.com/segmentio/kafka-go", []string{"pipeline/stream", "cmd/tocsin-dev", "test/"}},
 	{"github.com/redis/go-redis", []string{"pipeline/state", "test/"}},
+	{"github.com/SherClockHolmes/webpush-go", []string{"pushers/webpush"}},
 	{"github.com/twmb/franz-go", []string{"test/", "cmd/tocsin-dev"}},
 	{"github.com/alicebob/miniredis", []string{"test/", "cmd/tocsin-dev"}},
 	{"testing", []string{"test/"}},

@@ -1,71 +1,57 @@
-package gateway
+package outbound
 
-// The address policy: which URLs are pushed to, and which addresses are connected to.
+// The address policy: which URLs are asked for, and which addresses are connected to.
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"syscall"
 
 	"code.dny.dev/ssrf"
-	"github.com/gobwas/glob"
 )
-
-// StandardPath is the path that the URL of a gateway has (Client-Server API, POST /pushers/set, data.url).
-const StandardPath = "/_matrix/push/v1/notify"
-
-// AnyPath as [Config.Path] lets URLs have any path.
-const AnyPath = "*"
 
 // maxHost is the length of the longest name in the DNS, with the dot of the root (RFC 1035, section 3.1).
 const maxHost = 254
 
-// refusal says that a rule of ours forbids the request: trying again changes nothing.
-type refusal struct {
-	reason string // as the Outcome names it
-	err    error  // which rule, and how an operator can change it
+// Refusal says that a rule of ours forbids the request: trying again changes nothing.
+type Refusal struct {
+	Reason string // as the Outcome names it: [BadURL] or [BlockedAddress]
+	Err    error  // which rule, and how an operator can change it
 }
 
-func (r *refusal) Error() string { return r.err.Error() }
-func (r *refusal) Unwrap() error { return r.err }
+func (r *Refusal) Error() string { return r.Err.Error() }
+func (r *Refusal) Unwrap() error { return r.Err }
 
-func badURL(format string, args ...any) error {
-	return &refusal{reasonBadURL, fmt.Errorf("pusher URL refused: "+format, args...)}
+// RefuseURL is the refusal of a URL. Messages name the rule and the host, and nothing of what may be a secret: path, query and user.
+func RefuseURL(format string, args ...any) error {
+	return &Refusal{BadURL, fmt.Errorf("pusher URL refused: "+format, args...)}
 }
 
-// target is the parsed URL if it may be pushed to. Messages name the rule and the host, and nothing of what may be a secret: path, query and user.
-func (c Config) target(raw string) (*url.URL, error) {
+// ParseURL reads a URL of a user's. It is an http or https URL with a host that is what it seems to be; which of them are asked for is the caller's to say.
+// The error is a [Refusal].
+func ParseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		var parsing *url.Error
 		if errors.As(err, &parsing) {
 			err = parsing.Err // without the URL
 		}
-		return nil, badURL("%w", err)
-	}
-	path := c.Path
-	if path == "" {
-		path = StandardPath
+		return nil, RefuseURL("%w", err)
 	}
 	switch {
-	case u.Scheme == "http" && !c.AllowHTTP:
-		return nil, badURL("http://%s: it must be https (delivery.allow_http allows http)", u.Host)
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, badURL("the scheme must be https, not %q", u.Scheme)
+		return nil, RefuseURL("the scheme must be https, not %q", u.Scheme)
 	case u.Hostname() == "":
-		return nil, badURL("it names no host")
+		return nil, RefuseURL("it names no host")
 	case len(u.Hostname()) > maxHost:
-		return nil, badURL("its host is longer than a name can be: %d bytes", len(u.Hostname()))
+		return nil, RefuseURL("its host is longer than a name can be: %d bytes", len(u.Hostname()))
 	case isNumber(u.Hostname()):
-		return nil, badURL("%s: the host is a number, neither a name nor an address as RFC 3986 writes it", u.Host)
+		return nil, RefuseURL("%s: the host is a number, neither a name nor an address as RFC 3986 writes it", u.Host)
 	case u.User != nil:
-		return nil, badURL("%s: it must not have a user or password", u.Host)
-	case path != AnyPath && u.EscapedPath() != path:
-		return nil, badURL("%s: the path must be %s (delivery.gateway_path allows another)", u.Host, path)
+		return nil, RefuseURL("%s: it must not have a user or password", u.Host)
 	}
 	return u, nil
 }
@@ -88,7 +74,7 @@ func isNumber(host string) bool {
 // name was resolved, so that a name that changes between check and use gains nothing.
 type guard struct {
 	public *ssrf.Guardian
-	hosts  []*glob.Pattern // whose addresses are not looked at
+	hosts  Hosts // whose addresses are not looked at
 }
 
 func newGuard(networks []netip.Prefix, hosts []string) guard {
@@ -100,25 +86,15 @@ func newGuard(networks []netip.Prefix, hosts []string) guard {
 			v6 = append(v6, prefix)
 		}
 	}
-	g := guard{public: ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))}
-	for _, host := range hosts {
-		if compiled, err := glob.Compile(bareHost(host), '.'); err == nil { // what is no pattern allows nothing
-			g.hosts = append(g.hosts, compiled)
-		}
-	}
-	return g
+	return guard{ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...)), NewHosts(hosts)}
 }
-
-// bareHost is a host name as names are compared: in small letters, without the dot of the root.
-func bareHost(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
 // trusts says that the operator has allowed the host by name, wherever it is. An address is no name: allowed networks are for those.
 func (g guard) trusts(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return false
 	}
-	host = bareHost(host)
-	return slices.ContainsFunc(g.hosts, func(allowed *glob.Pattern) bool { return allowed.Match(host) })
+	return g.hosts.Match(host)
 }
 
 // control is a [net.Dialer.Control].
@@ -155,5 +131,5 @@ func (g guard) check(to netip.AddrPort) error {
 }
 
 func blockedAddress(rule error) error {
-	return &refusal{reasonBlockedAddress, fmt.Errorf("address refused: %w (delivery.allow_cidrs and delivery.allow_hosts make exceptions)", rule)}
+	return &Refusal{BlockedAddress, fmt.Errorf("address refused: %w (delivery.allow_cidrs and delivery.allow_hosts make exceptions)", rule)}
 }

@@ -1,6 +1,6 @@
-package gateway
+package outbound
 
-// Connections to gateways, straight or through a proxy: to addresses that the guard has seen, and to no others.
+// Connections, straight or through a proxy: to addresses that the guard has seen, and to no others.
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// dialer makes the connections of a Sender. Names are resolved here whichever way is taken, and what is connected to is an address that was checked: a proxy
+// dialer makes the connections of a Client. Names are resolved here whichever way is taken, and what is connected to is an address that was checked: a proxy
 // that resolved them itself could be told other addresses, and would go where the worker may not.
 type dialer struct {
 	guard guard
@@ -54,7 +54,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 
 // onlyPartlyRefused is err without a refusal: some address of the host was permitted, and may answer another time.
 func onlyPartlyRefused(err error) error {
-	if refused := (*refusal)(nil); errors.As(err, &refused) {
+	if refused := (*Refusal)(nil); errors.As(err, &refused) {
 		return fmt.Errorf("no address that is permitted could be connected to; of another: %s", err)
 	}
 	return err

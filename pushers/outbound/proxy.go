@@ -1,4 +1,4 @@
-package gateway
+package outbound
 
 // The way out through an HTTP proxy.
 
@@ -19,7 +19,7 @@ import (
 	"tocsin/credential"
 )
 
-// Proxy is an HTTP proxy that all gateways are reached through, with CONNECT (RFC 9110, section 9.3.6). It is told addresses, never names.
+// Proxy is an HTTP proxy that all servers are reached through, with CONNECT (RFC 9110, section 9.3.6). It is told addresses, never names.
 type Proxy struct {
 	URL      *url.URL          // http:// or https://, with a host; nil: no proxy
 	Username string            // "": none is given
@@ -33,7 +33,7 @@ type proxy struct {
 	header  http.Header // of each CONNECT
 }
 
-// proxyError says that the proxy, and not the gateway, is what failed.
+// proxyError says that the proxy, and not the server behind it, is what failed.
 type proxyError struct{ err error }
 
 func (e *proxyError) Error() string { return "proxy (delivery.proxy): " + e.err.Error() }
@@ -45,7 +45,7 @@ func newProxy(cfg Config) *proxy {
 	if to == nil {
 		return nil
 	}
-	p := &proxy{header: http.Header{"User-Agent": {userAgent}}}
+	p := &proxy{header: http.Header{"User-Agent": {UserAgent}}}
 	port := to.Port()
 	if to.Scheme == "https" {
 		p.tls = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs, ServerName: to.Hostname()}

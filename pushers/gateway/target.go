@@ -1,0 +1,37 @@
+package gateway
+
+// Which URLs are pushed to.
+
+import (
+	"net/url"
+
+	"tocsin/pushers/outbound"
+)
+
+// StandardPath is the path that the URL of a gateway has (Client-Server API, POST /pushers/set, data.url).
+const StandardPath = "/_matrix/push/v1/notify"
+
+// AnyPath as [Config.Path] lets URLs have any path.
+const AnyPath = "*"
+
+// Proxy is the way to all gateways.
+type Proxy = outbound.Proxy
+
+// target is the parsed URL if it may be pushed to.
+func (c Config) target(raw string) (*url.URL, error) {
+	u, err := outbound.ParseURL(raw)
+	if err != nil {
+		return nil, err
+	}
+	path := c.Path
+	if path == "" {
+		path = StandardPath
+	}
+	switch {
+	case u.Scheme == "http" && !c.AllowHTTP:
+		return nil, outbound.RefuseURL("http://%s: it must be https (delivery.allow_http allows http)", u.Host)
+	case path != AnyPath && u.EscapedPath() != path:
+		return nil, outbound.RefuseURL("%s: the path must be %s (delivery.gateway_path allows another)", u.Host, path)
+	}
+	return u, nil
+}

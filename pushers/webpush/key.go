@@ -1,0 +1,127 @@
+package webpush
+
+// The private VAPID key, and its file.
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// vapidKey signs tokens.
+type vapidKey struct {
+	private *ecdsa.PrivateKey
+	public  string // what browsers subscribe with: the point in base64url
+}
+
+// maxKeyFile is more than any key takes.
+const maxKeyFile = 64 << 10
+
+// parseKey reads a key of P-256: PEM (SEC 1 or PKCS 8), or its 32 bytes in base64. No error repeats any of it.
+func parseKey(text []byte) (*vapidKey, error) {
+	private, err := parsePrivate(text)
+	if err != nil {
+		return nil, err
+	}
+	if private.Curve != elliptic.P256() {
+		return nil, errors.New("the key is not one of the curve P-256 (prime256v1)")
+	}
+	public, err := private.PublicKey.Bytes()
+	if err != nil {
+		return nil, errors.New("the key is not one of the curve P-256 (prime256v1)")
+	}
+	return &vapidKey{private, base64.RawURLEncoding.EncodeToString(public)}, nil
+}
+
+func parsePrivate(text []byte) (*ecdsa.PrivateKey, error) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+			return key, nil
+		}
+		parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		if key, ok := parsed.(*ecdsa.PrivateKey); err == nil && ok {
+			return key, nil
+		}
+	}
+	if raw, err := decodeBase64(string(bytes.TrimSpace(text))); err == nil {
+		if key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), raw); err == nil {
+			return key, nil
+		}
+	}
+	return nil, errors.New("it holds no private key of P-256, neither in PEM nor as 32 bytes in base64")
+}
+
+// lookAgain is how often it is looked whether the file has changed.
+const lookAgain = 5 * time.Second
+
+// keyFile is a key whose file may change. It is looked at when the key is used, and not watched: that works on any file system, and however a file is put in the
+// place of another one.
+type keyFile struct {
+	name   string
+	log    *slog.Logger
+	key    *vapidKey
+	looked time.Time   // when it was last looked at
+	seen   os.FileInfo // what it was like then
+}
+
+// openKey reads the file for the first time.
+func openKey(name string, log *slog.Logger, now time.Time) (*keyFile, error) {
+	f := &keyFile{name: name, log: log, looked: now}
+	if err := f.read(); err != nil {
+		return nil, fmt.Errorf("vapid_key_file: %w", err)
+	}
+	return f, nil
+}
+
+// read takes the key from the file.
+func (f *keyFile) read() error {
+	info, err := os.Stat(f.name)
+	if err != nil {
+		return err
+	}
+	f.seen = info
+	if info.Size() > maxKeyFile {
+		return fmt.Errorf("%s is too large for a key", f.name)
+	}
+	text, err := os.ReadFile(f.name)
+	if err != nil {
+		return err
+	}
+	key, err := parseKey(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	f.key = key
+	return nil
+}
+
+// current is the key that holds now. A file that can't be used any more changes nothing, and is complained of once.
+func (f *keyFile) current(now time.Time) *vapidKey {
+	if since := now.Sub(f.looked); since >= 0 && since < lookAgain {
+		return f.key
+	}
+	f.looked = now
+	info, err := os.Stat(f.name)
+	if err == nil && f.seen != nil && os.SameFile(info, f.seen) && info.ModTime().Equal(f.seen.ModTime()) && info.Size() == f.seen.Size() {
+		return f.key
+	}
+	if err != nil && f.seen == nil {
+		return f.key // it has been away for a while
+	}
+	before := f.key
+	f.seen = nil
+	if err := f.read(); err != nil {
+		f.log.Warn("the VAPID key can't be read again: the one that was read before stays in use", "file", f.name, "error", err)
+	} else if f.key.public != before.public {
+		f.log.Info("the VAPID key has changed: browsers that subscribed with the one before can't be reached any more", "file", f.name)
+	}
+	return f.key
+}

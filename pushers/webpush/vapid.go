@@ -1,0 +1,101 @@
+package webpush
+
+// Who we are, to each push service (RFC 8292).
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"tocsin/clock"
+)
+
+const (
+	// tokenLife is how long a token is good for: not more than 24 hours (RFC 8292, section 2), and well below, for clocks that differ.
+	tokenLife = 12 * time.Hour
+	// tokenUse is how long it is used: so that one that is on its way has hours left.
+	tokenUse = 6 * time.Hour
+	// maxServices is how many push services are remembered. Users may make up hosts, where operators allow any.
+	maxServices = 1000
+	// lately is for how long an accepted notification tells that our key and token are good.
+	lately = 10 * time.Minute
+)
+
+// vapid signs requests, with one token for all to the same push service. It is safe for concurrent use.
+type vapid struct {
+	subject string
+	clock   clock.Clock
+
+	mu       sync.Mutex // guards what follows
+	file     *keyFile
+	key      *vapidKey
+	services map[string]*service // by audience; what is known with this key
+}
+
+// service is what is known of a push service.
+type service struct {
+	header   string    // Authorization; "" if a new token is needed
+	renew    time.Time // when it is
+	endpoint string    // the last one that accepted a notification
+	accepted time.Time // when it did
+}
+
+// public is the public key that browsers subscribe with.
+func (v *vapid) public() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.file.key.public
+}
+
+// authorize is the Authorization header for requests to an audience.
+func (v *vapid) authorize(audience string) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.clock.Now()
+	if key := v.file.current(now); key != v.key {
+		v.key, v.services = key, map[string]*service{}
+	}
+	s := v.service(audience)
+	if s.header != "" && now.Before(s.renew) {
+		return s.header, nil
+	}
+	token, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"aud": audience, "exp": now.Add(tokenLife).Unix(), "sub": v.subject}).SignedString(v.key.private)
+	if err != nil {
+		return "", fmt.Errorf("no VAPID token could be made: %w", err)
+	}
+	s.header, s.renew = "vapid t="+token+", k="+v.key.public, now.Add(tokenUse)
+	return s.header, nil
+}
+
+// accept notes that an endpoint took a notification.
+func (v *vapid) accept(to *subscription) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.service(to.audience)
+	s.endpoint, s.accepted = to.endpoint.String(), v.clock.Now()
+}
+
+// refuse notes that an endpoint does not take our token, and says whether its push service took it from another endpoint lately: then the fault is not ours, but the
+// subscription was made with another key. The next request has a new token.
+func (v *vapid) refuse(to *subscription) (othersAccept bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.service(to.audience)
+	s.header = ""
+	return s.endpoint != "" && s.endpoint != to.endpoint.String() && v.clock.Now().Sub(s.accepted) < lately
+}
+
+// service is what is known of the push service of an audience.
+func (v *vapid) service(audience string) *service {
+	s := v.services[audience]
+	if s == nil {
+		if len(v.services) >= maxServices {
+			clear(v.services) // they are soon there again
+		}
+		s = &service{}
+		v.services[audience] = s
+	}
+	return s
+}
