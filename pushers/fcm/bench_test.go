@@ -128,6 +128,7 @@ func TestSoak(t *testing.T) {
 						t.Errorf("%s: %+v", d.Notification.EventID, o)
 						return
 					}
+					time.Sleep(time.Millisecond)
 				}
 			}
 		})

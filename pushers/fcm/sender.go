@@ -11,20 +11,17 @@ package fcm
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/oauth2"
 
@@ -48,19 +45,16 @@ type Options struct {
 }
 
 const (
-	maxReply    = 64 << 10
-	idleTimeout = 90 * time.Second
-	userAgent   = "tocsin"
-	// quiet is how long a connection may say nothing until it is asked whether it is alive, and how long it may take to answer.
-	quiet, answering = 15 * time.Second, 5 * time.Second
+	maxReply  = 64 << 10
+	userAgent = "tocsin"
 )
 
 // Sender sends notifications for one app. It is safe for concurrent use, and bounds nothing but time: whoever calls it decides how many requests there are at once.
 type Sender struct {
 	cfg       Config
 	clock     clock.Clock
-	transport *http.Transport
-	exchanges http.RoundTripper // transport, and what Options.Wrap put around it
+	carrier   *carrier
+	exchanges http.RoundTripper // carrier, and what Options.Wrap put around it
 	keeper    keeper
 
 	life    context.Context // ends with Close
@@ -86,10 +80,10 @@ func New(cfg Config, opts Options) (*Sender, error) {
 			return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", cfg.CAFile)
 		}
 	}
-	s := &Sender{cfg: cfg, clock: opts.Clock, transport: newTransport(cfg, opts)}
-	s.exchanges = s.transport
+	s := &Sender{cfg: cfg, clock: opts.Clock, carrier: newCarrier(cfg, opts)}
+	s.exchanges = s.carrier
 	if opts.Wrap != nil {
-		s.exchanges = opts.Wrap(s.transport)
+		s.exchanges = opts.Wrap(s.carrier)
 	}
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.keeper = keeper{path: cfg.ServiceAccountFile, parse: s.account, log: opts.Log}
@@ -103,32 +97,6 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	s.running.Go(func() { s.keeper.watch(s.life, watcher) })
 	return s, nil
 }
-
-// newTransport speaks HTTP/2, on as many connections as it takes: FCM allows a hundred requests at once on each. It follows no redirect.
-func newTransport(cfg Config, opts Options) *http.Transport {
-	var protocols http.Protocols
-	protocols.SetHTTP2(true)
-	protocols.SetHTTP1(true) // relays may have nothing else
-	connecting := cfg.Timeout / 2
-	t := &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: connecting}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opts.RootCAs},
-		TLSHandshakeTimeout:    connecting,
-		Protocols:              &protocols,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: quiet, PingTimeout: answering},
-		MaxIdleConnsPerHost:    maxIdle,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxReply,
-		DisableCompression:     true, // a small reply may unpack to a huge one
-	}
-	if opts.Proxy != nil {
-		t.Proxy = http.ProxyURL(opts.Proxy)
-	}
-	return t
-}
-
-// maxIdle bounds the idle connections to a relay that speaks HTTP/1.1.
-const maxIdle = 64
 
 // account is parseAccount with a way to the token endpoint.
 func (s *Sender) account(raw []byte) (*account, error) {
@@ -149,7 +117,7 @@ func (s *Sender) account(raw []byte) (*account, error) {
 func (s *Sender) Close() {
 	s.stop()
 	s.running.Wait()
-	s.transport.CloseIdleConnections()
+	s.carrier.close()
 }
 
 // Send makes one attempt to tell FCM of d, and says what came of it.

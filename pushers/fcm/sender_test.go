@@ -6,10 +6,12 @@ import (
 
 	"log/slog"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -349,6 +351,25 @@ func TestSendGoesOnAfterGoodbyes(t *testing.T) {
 	group.Wait()
 	if got := len(w.seen()); got != 32*30 {
 		t.Errorf("%d requests for %d messages", got, 32*30)
+	}
+}
+
+// TestSendNeedsFewConnections has hundreds of messages to send at once, right after a start.
+func TestSendNeedsFewConnections(t *testing.T) {
+	t.Parallel()
+	var dialled atomic.Int32
+	w := start(t, stack.FCMOptions{Answer: func(stack.FCMRequest) stack.FCMAnswer { return stack.FCMAnswer{Delay: 200 * time.Millisecond} }}, func(_ *fcm.Config, o *fcm.Options) {
+		o.Wrap = func(next http.RoundTripper) http.RoundTripper {
+			return roundTrip(func(r *http.Request) (*http.Response, error) {
+				return next.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{TLSHandshakeStart: func() { dialled.Add(1) }})))
+			})
+		}
+	})
+	if got := crowd(w.sender, 512); got["accepted"] != 512 {
+		t.Errorf("%v", got)
+	}
+	if got := dialled.Load(); got < 6 || got > 50 {
+		t.Errorf("%d connections for 512 messages, a hundred on each", got)
 	}
 }
 

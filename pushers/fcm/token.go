@@ -38,8 +38,10 @@ type tokens struct {
 const (
 	// tokenLife is how long a token is good if the endpoint does not say so.
 	tokenLife = 10 * time.Minute
-	// tokenPause is how long the endpoint is left alone when it failed. All who need a token fail with it meanwhile.
+	// tokenPause is how long the endpoint is left alone when it refused. All who need a token fail with it meanwhile.
 	tokenPause = 5 * time.Second
+	// brokenPause is the same when no answer came.
+	brokenPause = time.Second
 	// longestTokenPause bounds what the endpoint may ask for.
 	longestTokenPause = time.Minute
 )
@@ -96,6 +98,9 @@ func (t *tokens) take(token *oauth2.Token, err error, now time.Time) {
 	if t.failure = err; err != nil {
 		pause := tokenPause
 		if failed := (*tokenError)(nil); errors.As(err, &failed) {
+			if failed.outcome.Status == 0 {
+				pause = brokenPause
+			}
 			pause = min(cmp.Or(failed.outcome.RetryAfter, pause), longestTokenPause)
 		}
 		t.again = now.Add(pause)
@@ -120,8 +125,20 @@ func (e *tokenError) Error() string {
 	return text
 }
 
-// fetchToken asks the token endpoint. ctx bounds it.
+// fetchToken asks the token endpoint, a second time if the connection breaks: to ask twice does no harm. ctx bounds it.
 func fetchToken(ctx context.Context, keys *jwt.Config, exchanges http.RoundTripper, now func() time.Time) (*oauth2.Token, error) {
+	token, seen := askToken(ctx, keys, exchanges)
+	if seen.err != nil && !isTimeout(seen.err) {
+		token, seen = askToken(ctx, keys, exchanges)
+	}
+	if token == nil {
+		return nil, &tokenError{outcome: classifyToken(seen, now())}
+	}
+	return token, nil
+}
+
+// askToken makes one request. The token is nil if there is none.
+func askToken(ctx context.Context, keys *jwt.Config, exchanges http.RoundTripper) (*oauth2.Token, tokenAnswer) {
 	var seen tokenAnswer
 	client := &http.Client{
 		Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -133,12 +150,12 @@ func fetchToken(ctx context.Context, keys *jwt.Config, exchanges http.RoundTripp
 	}
 	token, err := keys.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, client)).Token()
 	if err == nil && token.AccessToken != "" {
-		return token, nil
+		return token, seen
 	}
 	if failed := (*oauth2.RetrieveError)(nil); errors.As(err, &failed) {
 		seen.body = failed.Body
 	}
-	return nil, &tokenError{outcome: classifyToken(seen, now())}
+	return nil, seen
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)
@@ -158,10 +175,22 @@ func (a *tokenAnswer) keep(resp *http.Response, err error) {
 		return
 	}
 	a.status, a.header = resp.StatusCode, resp.Header
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(resp.Body, maxReply), resp.Body}
+	resp.Body = &tokenBody{ReadCloser: resp.Body, left: io.LimitReader(resp.Body, maxReply), of: a}
+}
+
+// tokenBody notes that an answer breaks off: then there is none.
+type tokenBody struct {
+	io.ReadCloser
+	left io.Reader
+	of   *tokenAnswer
+}
+
+func (b *tokenBody) Read(p []byte) (int, error) {
+	n, err := b.left.Read(p)
+	if err != nil && err != io.EOF {
+		b.of.status, b.of.err = 0, err
+	}
+	return n, err
 }
 
 // classifyToken says what it means that there is no token: a refusal is the operator's to mend, all else passes.

@@ -87,17 +87,21 @@ func TestTokenEndpointFails(t *testing.T) {
 		{"a page", stack.FCMAnswer{Status: 200, Body: "<html>"}, pushers.Outcome{Verdict: pushers.Misconfigured, Reason: "token_unreadable", Status: 200}},
 		{"a redirect", stack.FCMAnswer{Status: 302, Header: map[string]string{"Location": "/v1"}, Body: "x"}, pushers.Outcome{Verdict: pushers.Misconfigured, Reason: "token_http_302", Status: 302}},
 		{"silence", stack.FCMAnswer{Fault: stack.Hang}, pushers.Outcome{Verdict: pushers.Retry, Reason: "token_timeout"}},
-		{"reset", stack.FCMAnswer{Fault: stack.Reset}, pushers.Outcome{Verdict: pushers.Retry, Reason: "token_connect"}},
+		{"reset", stack.FCMAnswer{Fault: stack.Reset, Times: 2}, pushers.Outcome{Verdict: pushers.Retry, Reason: "token_connect"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			w := start(t, stack.FCMOptions{}, func(c *fcm.Config, _ *fcm.Options) { c.Timeout = 400 * time.Millisecond })
+			w := start(t, stack.FCMOptions{}, func(c *fcm.Config, _ *fcm.Options) {
+				if tc.answer.Fault == stack.Hang {
+					c.Timeout = 400 * time.Millisecond
+				}
+			})
 			w.ScriptToken(tc.answer)
 			check(t, w.sender.Send(t.Context(), message()), tc.want)
 			if got := crowd(w.sender, 50); got[tc.want.Reason] != 50 {
 				t.Errorf("%v", got)
 			}
-			if got := w.TokenRequests(); got != 1 || len(w.seen()) != 0 {
+			if got := w.TokenRequests(); got != max(tc.answer.Times, 1) || len(w.seen()) != 0 {
 				t.Errorf("asked for %d tokens, sent %d messages", got, len(w.seen()))
 			}
 		})

@@ -99,18 +99,26 @@ func TestTokenOutlivesTrouble(t *testing.T) {
 // TestTokenPause holds that an endpoint that fails is left alone for a while, and all fail with it meanwhile.
 func TestTokenPause(t *testing.T) {
 	t.Parallel()
-	inTime(t, func(t *testing.T, m *mint, tk *tokens) {
-		m.err = &tokenError{outcome: pushers.Outcome{Verdict: pushers.Misconfigured, Reason: "token_invalid_grant"}}
-		for range 40 { // every quarter of a second, ten seconds long
-			if _, err := tk.get(t.Context()); !errors.Is(err, m.err) {
-				t.Errorf("got %v", err)
+	for _, tc := range []struct {
+		failure pushers.Outcome
+		want    int // fetches in twelve seconds, each of which takes one
+	}{
+		{pushers.Outcome{Verdict: pushers.Misconfigured, Reason: "token_invalid_grant", Status: 400}, 2},
+		{pushers.Outcome{Verdict: pushers.Retry, Reason: "token_http_503", Status: 503, RetryAfter: 10 * time.Second}, 2},
+		{pushers.Outcome{Verdict: pushers.Retry, Reason: "token_connect"}, 6},
+	} {
+		inTime(t, func(t *testing.T, m *mint, tk *tokens) {
+			m.err = &tokenError{outcome: tc.failure}
+			for began := time.Now(); time.Since(began) < 12*time.Second; time.Sleep(time.Second / 4) {
+				if _, err := tk.get(t.Context()); !errors.Is(err, m.err) {
+					t.Errorf("got %v", err)
+				}
 			}
-			time.Sleep(time.Second / 4)
-		}
-		if m.fetched != 2 {
-			t.Errorf("fetched %d times in ten seconds, want 2", m.fetched)
-		}
-	})
+			if m.fetched != tc.want {
+				t.Errorf("%s: fetched %d times, want %d", tc.failure.Reason, m.fetched, tc.want)
+			}
+		})
+	}
 }
 
 func TestTokenIsVoid(t *testing.T) {
