@@ -97,7 +97,7 @@ func (f *FCM) examine(r *http.Request) error {
 	f.mu.Unlock()
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
 	if err := rsa.VerifyPKCS1v15(&key, crypto.SHA256, sum[:], signature); err != nil {
-		return errors.New("Invalid JWT Signature.")
+		return errors.New("the service account has not signed the assertion")
 	}
 	var header struct {
 		Alg string `json:"alg"`
