@@ -22,6 +22,7 @@ var table = map[string][]string{
 	"pushers/outbound": {"pushers", "credential"},
 	"pushers/gateway":  {"pushers", "pushers/outbound", "clock"},
 	"pushers/webpush":  {"pushers", "pushers/outbound", "clock"},
+	"pushers/fcm":      {"pushers", "clock", "credential"},
 	"delivery":         {"pushers", "clock", "credential"},
 	"pipeline/stream":  {"clock", "credential"},
 	"pipeline":         {"rules", "pushers", "clock", "pipeline/stream"},

@@ -1,0 +1,264 @@
+package fcm
+
+// What an answer means, and what it means that there is none.
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tocsin/pushers"
+)
+
+// The reasons of an outcome that are no status of the answer. Metrics are labelled with them, so the list is short and fixed; [Words] says what each
+// means for a person. A reason that begins with "token_" is about the access token: nothing was sent.
+const (
+	reasonAccepted         = "accepted"           // delivered
+	reasonUnreadableReply  = "unreadable_reply"   // delivered, and the answer is not one of FCM
+	reasonUnregistered     = "unregistered"       // the pushkey is dead
+	reasonBadToken         = "bad_token"          // the pushkey is none
+	reasonSenderMismatch   = "sender_id_mismatch" // the pushkey is one of another project
+	reasonTooBig           = "too_big"            // longer than FCM takes it, however short it was made
+	reasonInvalidArgument  = "invalid_argument"   // the message is not what FCM takes
+	reasonThirdPartyAuth   = "third_party_auth"   // the project has no valid key for Apple or Web Push
+	reasonUnauthenticated  = "unauthenticated"    // a new access token is refused, too
+	reasonPermissionDenied = "permission_denied"  // the service account may not send
+	reasonNotFound         = "not_found"          // there is no such project, or the URL is not FCM's
+	reasonQuota            = "quota_exceeded"     // the project sends too much
+	reasonDeviceQuota      = "device_quota"       // this device is sent too much
+	reasonInternal         = "internal"
+	reasonUnavailable      = "unavailable"
+	reasonBadNotification  = "bad_notification" // no message could be made
+	reasonDNS              = "dns"              // the host has no address
+	reasonTLS              = "tls"              // no trusted TLS connection could be made
+	reasonConnect          = "connect"          // no connection could be made, or it broke before the request had left
+	reasonTimeout          = "timeout"          // the request left, and no answer came in time
+	reasonNoAnswer         = "no_answer"        // the request left, and the connection broke
+)
+
+const (
+	// enoughTries is what trouble on Google's side is worth: the fifth attempt is more than an hour behind the first, which is when Google asks to give up
+	// (Firebase documentation, "Best practices when sending FCM messages at scale").
+	enoughTries = 5
+	// fewTries is what a refusal is worth that is not Google's own: proxies that are being repaired give such answers.
+	fewTries = 3
+	// firstWait is how long to wait at least after trouble on Google's side, by the same page.
+	firstWait = 10 * time.Second
+	// quotaWait is how long to wait when a quota is exceeded and the answer does not say how long, by the same page.
+	quotaWait = time.Minute
+	// suspicion is how long to wait before a pushkey that may be dead is tried again.
+	suspicion = 5 * time.Minute
+	// longestWait bounds what an answer may ask for.
+	longestWait = time.Hour
+)
+
+// remedy is what may turn an answer into another one within the same attempt.
+type remedy uint8
+
+const (
+	none    remedy = iota
+	refresh        // a new access token
+	shrink         // a shorter message
+)
+
+// attempt is all that is known of one request when it is over.
+type attempt struct {
+	account *account    // whose
+	status  int         // of the answer; 0 if none came
+	header  http.Header // of the answer
+	body    []byte      // of the answer
+	bodyErr error       // why body is not complete; nil if it is
+	err     error       // why there is no answer
+	sent    bool        // the request left: it may have been received in full
+	shaking bool        // a TLS handshake was begun, and nothing came after it
+}
+
+// classify says what an attempt came to, and what may help. proven says that the service account has sent something before: until then a pushkey that FCM doesn't
+// know may be a sign of the wrong service account. now is what a Retry-After that is a date is held against.
+func classify(a attempt, proven bool, now time.Time) (pushers.Outcome, remedy) {
+	switch {
+	case a.err != nil:
+		return classifyError(a), none
+	case a.status >= 200 && a.status < 300:
+		return pushers.Outcome{Verdict: pushers.Delivered, Reason: acceptance(a), Status: a.status}, none
+	}
+	f := readFault(a.body)
+	o, fix := classifyFault(a.status, &f, proven)
+	o.Status = a.status
+	if wished := max(retryAfter(a.header, now), min(f.retryDelay, longestWait)); wished > 0 && o.Verdict == pushers.Retry {
+		o.RetryAfter = wished
+	}
+	if text := f.String(); text != "" {
+		o.Cause = errors.New(text)
+	}
+	return o, fix
+}
+
+// acceptance is accepted if the answer names the message, as FCM's do.
+func acceptance(a attempt) string {
+	if a.bodyErr != nil || !isMessageName(a.body) {
+		return reasonUnreadableReply
+	}
+	return reasonAccepted
+}
+
+// classifyFault is a table: what FCM itself says counts first, then what Google's front says, and then the status alone.
+func classifyFault(status int, f *fault, proven bool) (pushers.Outcome, remedy) {
+	switch f.code {
+	case "UNREGISTERED":
+		return pushers.Outcome{Verdict: pushers.Gone, Reason: reasonUnregistered}, none
+	case "SENDER_ID_MISMATCH":
+		return suspect(reasonSenderMismatch, proven), none
+	case "INVALID_ARGUMENT":
+		return invalid(f, proven)
+	case "THIRD_PARTY_AUTH_ERROR":
+		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reasonThirdPartyAuth}, none
+	case "QUOTA_EXCEEDED":
+		return quota(f), none
+	case "INTERNAL":
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonInternal, RetryAfter: firstWait, Tries: enoughTries}, none
+	case "UNAVAILABLE":
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonUnavailable, Tries: enoughTries}, none
+	}
+	switch {
+	case status == http.StatusBadRequest && f.isOurs():
+		return invalid(f, proven)
+	case status == http.StatusUnauthorized:
+		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reasonUnauthenticated}, refresh
+	case status == http.StatusForbidden:
+		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reasonPermissionDenied}, none
+	case status == http.StatusNotFound:
+		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reasonNotFound}, none
+	case status == http.StatusTooManyRequests:
+		return quota(f), none
+	}
+	return byStatus(status)
+}
+
+// byStatus says what a status means that FCM has no words for.
+func byStatus(status int) (pushers.Outcome, remedy) {
+	reason := statusReason(status)
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
+		return pushers.Outcome{Verdict: pushers.Drop, Reason: reasonTooBig}, shrink
+	case status == http.StatusServiceUnavailable:
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonUnavailable, Tries: enoughTries}, none
+	case status >= 500:
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: reason, RetryAfter: firstWait, Tries: enoughTries}, none
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: reason}, none
+	case status < 400: // a redirect, which is not followed
+		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reason}, none
+	}
+	return pushers.Outcome{Verdict: pushers.Drop, Reason: reason, Tries: fewTries}, none
+}
+
+// invalid says which argument is. FCM says so in words or in the names of fields, and of a message that is too big sometimes nothing at all.
+func invalid(f *fault, proven bool) (pushers.Outcome, remedy) {
+	words := strings.ToLower(f.message)
+	switch {
+	case slices.Contains(f.fields, "message.token"), strings.Contains(words, "not a valid fcm registration token"),
+		f.apns == "BadDeviceToken", f.apns == "Unregistered", f.apns == "ExpiredToken":
+		return suspect(reasonBadToken, proven), none
+	case strings.Contains(words, "too big"), strings.Contains(words, "too large"):
+		return pushers.Outcome{Verdict: pushers.Drop, Reason: reasonTooBig}, shrink
+	case len(f.fields) == 0 && f.reason == "" && strings.Contains(words, "contains an invalid argument"):
+		return pushers.Outcome{Verdict: pushers.Drop, Reason: reasonInvalidArgument}, shrink
+	}
+	return pushers.Outcome{Verdict: pushers.Drop, Reason: reasonInvalidArgument}, none
+}
+
+// suspect says that a pushkey is dead if the service account has proved to be the right one. Until then it may be the wrong one, to which all pushkeys look dead.
+func suspect(reason string, proven bool) pushers.Outcome {
+	switch {
+	case proven:
+		return pushers.Outcome{Verdict: pushers.Gone, Reason: reason}
+	case reason == reasonSenderMismatch:
+		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reason, RetryAfter: suspicion}
+	}
+	return pushers.Outcome{Verdict: pushers.Retry, Reason: reason, RetryAfter: suspicion}
+}
+
+// quota says whose is exceeded: that of the device if the answer says so, else that of the project.
+func quota(f *fault) pushers.Outcome {
+	o := pushers.Outcome{Verdict: pushers.Retry, Reason: reasonQuota, RetryAfter: quotaWait}
+	perDevice := func(words string) bool { return strings.Contains(strings.ToLower(words), "device") }
+	if slices.ContainsFunc(f.violations, perDevice) || len(f.violations) == 0 && !strings.Contains(f.unit, "project") && perDevice(f.message) {
+		o.Reason = reasonDeviceQuota
+	}
+	return o
+}
+
+// OneDevice says that o concerns the device alone, although its status is one with which a service asks to be left alone.
+func OneDevice(o pushers.Outcome) bool { return o.Reason == reasonDeviceQuota }
+
+// classifyError says what it means that no answer came.
+func classifyError(a attempt) pushers.Outcome {
+	o := pushers.Outcome{Verdict: pushers.Retry, Reason: reasonConnect, Cause: a.err}
+	switch {
+	case a.sent && isTimeout(a.err):
+		o.Verdict, o.Reason = pushers.Uncertain, reasonTimeout
+	case a.sent:
+		o.Verdict, o.Reason = pushers.Uncertain, reasonNoAnswer
+	case isDNS(a.err):
+		o.Reason = reasonDNS
+	case a.shaking || isTLS(a.err):
+		o.Reason = reasonTLS
+	}
+	return o
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func isDNS(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns)
+}
+
+// isTLS says that the handshake failed: at the certificate, at the peer's or our alert, or because the peer does not speak TLS.
+func isTLS(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	var notTLS tls.RecordHeaderError
+	var alert *net.OpError
+	return errors.As(err, &certificate) || errors.As(err, &notTLS) ||
+		errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error")
+}
+
+// statusReason is the reason for a status: itself if it is a known one, else its class, so that nobody can make up labels.
+func statusReason(status int) string {
+	switch {
+	case http.StatusText(status) != "":
+		return "http_" + strconv.Itoa(status)
+	case status >= 300 && status < 600:
+		return "http_" + strconv.Itoa(status/100) + "xx"
+	}
+	return "http_other"
+}
+
+// retryAfter reads the header of that name, seconds or a date (RFC 9110, section 10.2.3): 0 if it is absent, past or unreadable.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
+	if value == "" {
+		return 0
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return min(max(date.Sub(now), 0), longestWait)
+	}
+	if strings.Trim(value, "0123456789") != "" {
+		return 0
+	}
+	seconds, err := strconv.Atoi(value)
+	if err != nil || seconds > int(longestWait/time.Second) { // out of range is a long time, too
+		return longestWait
+	}
+	return time.Duration(seconds) * time.Second
+}

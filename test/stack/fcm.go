@@ -1,0 +1,411 @@
+package stack
+
+// The embedded FCM: Google's HTTP v1 API for messages, and the endpoint where its access tokens come from.
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// FCMRequest is one request for a message, and what became of it.
+type FCMRequest struct {
+	Path         string
+	Proto        string // "HTTP/2.0"
+	Header       http.Header
+	Body         []byte
+	Message      FCMMessage // as it was read
+	ValidateOnly bool
+	Problem      string // why FCM would not take it, whatever the script says; "" if it would
+	Status       int    // as answered; 0 if the client saw no answer
+}
+
+// FCMAnswer is what is answered to the next Times requests, if they are as they should be.
+type FCMAnswer struct {
+	Status     int               // 0: 200
+	ErrorCode  string            // of the FcmError among the details, such as "UNREGISTERED"; "": there is none. For a token: the error, such as "invalid_grant"
+	RPC        string            // status of the error, such as "NOT_FOUND"; "": what Google's front gives for the status
+	Message    string            // of the error
+	Details    []string          // JSON objects that stand among the details besides
+	Header     map[string]string // of the answer, such as Retry-After
+	Body       string            // the whole body in place of all that; "": it is made
+	Delay      time.Duration     // how long it takes to answer
+	GoAway     bool              // the connection takes no request after this one
+	LoseStream bool              // the stream of the request is reset in place of an answer; its connection goes on
+	Fault      Fault             // [Hang], [Reset], [CloseUnanswered] or [EndlessBody]
+	Times      int               // how many requests; 0: one
+}
+
+// FCMOptions say how an FCM behaves. The zero value takes everything.
+type FCMOptions struct {
+	Address   string                     // host and port to listen on; "" is a free port of the loopback interface
+	Project   string                     // "": "project"
+	TokenLife time.Duration              // how long access tokens are good, in whole seconds; 0: an hour
+	Streams   int                        // requests at once on one connection; 0: 100, as Google has it
+	HTTP1     bool                       // speak HTTP/1.1 alone, as a relay may
+	Observe   func(FCMRequest)           // is told of each request when it is answered, one after another; the answer goes out afterwards
+	Answer    func(FCMRequest) FCMAnswer // decides where the script says nothing; nil: takes everything
+}
+
+// FCM is Firebase Cloud Messaging on a loopback address, for one project. It speaks TLS, and HTTP/2. It takes messages that are as Google documents them, from who
+// proves to be its service account, and answers 200 unless [FCM.Script] or its options say otherwise. It is safe for concurrent use.
+type FCM struct {
+	server    *http.Server
+	listener  net.Listener
+	authority *x509.Certificate
+	served    chan error
+	opts      FCMOptions
+	handling  sync.WaitGroup
+
+	mu          sync.Mutex // guards what follows
+	script      []FCMAnswer
+	tokenScript []FCMAnswer
+	key         *rsa.PrivateKey
+	keys        int                  // that there have been
+	tokens      map[string]time.Time // access tokens, and until when each is good
+	asked       int                  // for tokens
+	messages    int                  // that were taken
+
+	observing sync.Mutex // Observe is called by one request at a time
+}
+
+// StartFCM starts an FCM.
+func StartFCM(opts FCMOptions) (*FCM, error) {
+	opts.Project = cmp.Or(opts.Project, "project")
+	opts.TokenLife = cmp.Or(opts.TokenLife, time.Hour)
+	f := &FCM{opts: opts, tokens: map[string]time.Time{}, served: make(chan error, 1)}
+	if _, err := f.RotateKey(); err != nil {
+		return nil, fmt.Errorf("embedded FCM: %w", err)
+	}
+	plain, err := net.Listen("tcp", cmp.Or(opts.Address, "127.0.0.1:0"))
+	if err != nil {
+		return nil, fmt.Errorf("embedded FCM: %w", err)
+	}
+	config, authority, err := fcmTLS(opts.HTTP1)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("embedded FCM: %w", err), plain.Close())
+	}
+	f.listener, f.authority = tls.NewListener(plain, config), authority
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /token", f.handleToken)
+	mux.HandleFunc("POST /v1/projects/{project}/messages:send", f.handleSend)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		fcmReply(w, FCMAnswer{Status: 404, Body: "<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>", Header: map[string]string{"Content-Type": "text/html"}})
+	})
+	f.server = &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0), // failed handshakes are wanted
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(opts.Streams, 100)},
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, fcmConn{}, conn)
+		},
+	}
+	go func() { f.served <- f.server.Serve(f.listener) }()
+	return f, nil
+}
+
+// fcmConn is under what a request finds its connection.
+type fcmConn struct{}
+
+// fcmTLS is a certificate for the loopback addresses, and who signed it.
+func fcmTLS(http1 bool) (*tls.Config, *x509.Certificate, error) {
+	authority, authorityKey, err := certify(&x509.Certificate{Subject: pkix.Name{CommonName: "FCM test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	leaf, key, err := certify(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "FCM"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}, authority, authorityKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	protocols := []string{"h2", "http/1.1"}
+	if http1 {
+		protocols = protocols[1:]
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}}, NextProtos: protocols}, authority, nil
+}
+
+// URL is where it is, for a client's base URL.
+func (f *FCM) URL() string { return "https://" + f.listener.Addr().String() }
+
+// Authority is who signs its certificate.
+func (f *FCM) Authority() *x509.Certificate { return f.authority }
+
+// Authorities has Authority alone.
+func (f *FCM) Authorities() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(f.authority)
+	return pool
+}
+
+// ServiceAccount is the key file of the service account, as Google makes it.
+func (f *FCM) ServiceAccount() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	der, err := x509.MarshalPKCS8PrivateKey(f.key)
+	if err != nil {
+		panic(err) // an RSA key always can
+	}
+	raw, err := json.Marshal(map[string]string{
+		"type": "service_account", "project_id": f.opts.Project, "private_key_id": f.keyID(), "client_email": fcmEmail, "client_id": "1",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "token_uri": f.tokenURL(), "universe_domain": "googleapis.com",
+	}, json.Deterministic(true), jsontext.Multiline(true))
+	if err != nil {
+		panic(err) // these are texts
+	}
+	return raw
+}
+
+const fcmEmail = "firebase-adminsdk@project.iam.gserviceaccount.com"
+
+func (f *FCM) tokenURL() string { return f.URL() + "/token" }
+
+func (f *FCM) keyID() string { return "key" + strconv.Itoa(f.keys) }
+
+// RotateKey gives the service account another key, and takes the old one away. It returns the new key file; access tokens stay good.
+func (f *FCM) RotateKey() ([]byte, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	f.key = key
+	f.keys++
+	f.mu.Unlock()
+	if f.listener == nil { // it is being started
+		return nil, nil
+	}
+	return f.ServiceAccount(), nil
+}
+
+// Revoke makes all access tokens that were given out so far bad.
+func (f *FCM) Revoke() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.tokens)
+}
+
+// Script queues answers to messages behind those that are waiting already.
+func (f *FCM) Script(answers ...FCMAnswer) { f.queue(&f.script, answers) }
+
+// ScriptToken queues answers of the token endpoint.
+func (f *FCM) ScriptToken(answers ...FCMAnswer) { f.queue(&f.tokenScript, answers) }
+
+func (f *FCM) queue(script *[]FCMAnswer, answers []FCMAnswer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range answers {
+		a.Times = max(a.Times, 1)
+		*script = append(*script, a)
+	}
+}
+
+// next takes the next answer off a script.
+func (f *FCM) next(script *[]FCMAnswer) (answer FCMAnswer, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(*script) == 0 {
+		return FCMAnswer{}, false
+	}
+	answer = (*script)[0]
+	if (*script)[0].Times--; (*script)[0].Times == 0 {
+		*script = (*script)[1:]
+	}
+	return answer, true
+}
+
+// TokenRequests is how often a token was asked for.
+func (f *FCM) TokenRequests() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked
+}
+
+// Close stops it: at once, whatever it is still answering.
+func (f *FCM) Close() error {
+	err := f.server.Close()
+	f.handling.Wait()
+	if served := <-f.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// handleSend answers one request for a message.
+func (f *FCM) handleSend(w http.ResponseWriter, r *http.Request) {
+	f.handling.Add(1)
+	defer f.handling.Done()
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return // the client went away in the middle of its request
+	}
+	request := FCMRequest{Path: r.URL.Path, Proto: r.Proto, Header: r.Header, Body: body}
+	answer, refused := f.front(r, &request)
+	if !refused {
+		answer = f.decide(request)
+	}
+	if wait(r.Context(), answer.Delay) != nil {
+		answer.Fault = Hang
+	}
+	request.Status = cmp.Or(answer.Status, http.StatusOK)
+	if answer.Fault != NoFault && answer.Fault != EndlessBody || answer.LoseStream {
+		request.Status = 0
+	}
+	f.tell(request)
+	f.finish(w, r, answer)
+}
+
+// front does what Google does before FCM sees a message: it looks at who sends, and whether the message is one.
+func (f *FCM) front(r *http.Request, request *FCMRequest) (answer FCMAnswer, refused bool) {
+	if !f.knows(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")) {
+		request.Problem = "the access token is not good"
+		return FCMAnswer{Status: 401, Message: "Request had invalid authentication credentials.", Details: []string{
+			`{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"ACCESS_TOKEN_EXPIRED","domain":"googleapis.com"}`}}, true
+	}
+	if project := r.PathValue("project"); project != f.opts.Project {
+		request.Problem = "the project is " + project
+		return FCMAnswer{Status: 403, Message: "Permission 'cloudmessaging.messages.create' denied on resource", Details: []string{
+			`{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"IAM_PERMISSION_DENIED","domain":"cloudresourcemanager.googleapis.com"}`}}, true
+	}
+	m, validateOnly, fault := DecodeFCM(request.Body)
+	request.Message, request.ValidateOnly = m, validateOnly
+	if kind := r.Header.Get("Content-Type"); fault == nil && !strings.HasPrefix(kind, "application/json") {
+		fault = &FCMFault{Words: "Content-Type is " + kind}
+	}
+	if fault == nil {
+		return FCMAnswer{}, false
+	}
+	request.Problem = fault.Error()
+	answer = FCMAnswer{Status: 400, Message: fault.Words, ErrorCode: "INVALID_ARGUMENT"}
+	if fault.Field != "" {
+		answer.Details = []string{fmt.Sprintf(`{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":%q,"description":%q}]}`, fault.Field, fault.Words)}
+	}
+	return answer, true
+}
+
+// decide asks the script, and then who decides otherwise.
+func (f *FCM) decide(request FCMRequest) FCMAnswer {
+	answer, scripted := f.next(&f.script)
+	if scripted {
+		return answer
+	}
+	if f.opts.Answer != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.opts.Answer(request)
+	}
+	return FCMAnswer{}
+}
+
+func (f *FCM) tell(r FCMRequest) {
+	if f.opts.Observe == nil {
+		return
+	}
+	f.observing.Lock()
+	defer f.observing.Unlock()
+	f.opts.Observe(r)
+}
+
+// finish answers a request, or fails to.
+func (f *FCM) finish(w http.ResponseWriter, r *http.Request, answer FCMAnswer) {
+	switch {
+	case answer.LoseStream:
+		panic(http.ErrAbortHandler)
+	case answer.Fault == Hang:
+		<-r.Context().Done()
+		return
+	case answer.Fault == Reset, answer.Fault == CloseUnanswered:
+		conn, _ := r.Context().Value(fcmConn{}).(net.Conn)
+		if answer.Fault == Reset {
+			reset(conn)
+		}
+		conn.Close()
+		return
+	case answer.Fault == EndlessBody:
+		w.WriteHeader(cmp.Or(answer.Status, http.StatusOK))
+		for sent := 0; sent < maxEndless; sent += 1000 {
+			if _, err := w.Write(make([]byte, 1000)); err != nil {
+				return
+			}
+		}
+		return
+	}
+	if answer.GoAway {
+		w.Header().Set("Connection", "close")
+	}
+	if answer.Body == "" && cmp.Or(answer.Status, http.StatusOK) < 300 {
+		f.mu.Lock()
+		f.messages++
+		answer.Body = fmt.Sprintf(`{"name":"projects/%s/messages/0:%d"}`, f.opts.Project, f.messages)
+		f.mu.Unlock()
+	}
+	fcmReply(w, answer)
+}
+
+// fcmReply writes an answer as Google words it.
+func fcmReply(w http.ResponseWriter, answer FCMAnswer) {
+	status := cmp.Or(answer.Status, http.StatusOK)
+	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+	for name, value := range answer.Header {
+		w.Header().Set(name, value)
+	}
+	w.WriteHeader(status)
+	body := answer.Body
+	if body == "" {
+		body = fcmError(status, answer)
+	}
+	_, _ = io.WriteString(w, body) // the client may have gone meanwhile
+}
+
+// fcmError is an error in Google's form (google.rpc.Status).
+func fcmError(status int, answer FCMAnswer) string {
+	rpc := map[int]string{400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}
+	details := []jsontext.Value{}
+	if answer.ErrorCode != "" {
+		details = append(details, jsontext.Value(fmt.Sprintf(`{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":%q}`, answer.ErrorCode)))
+	}
+	for _, d := range answer.Details {
+		details = append(details, jsontext.Value(d))
+	}
+	body, err := json.Marshal(map[string]any{"error": map[string]any{
+		"code": status, "message": cmp.Or(answer.Message, http.StatusText(status)), "status": cmp.Or(answer.RPC, rpc[status], "UNKNOWN"), "details": details,
+	}}, json.Deterministic(true))
+	if err != nil {
+		return fmt.Sprintf("the script has details that are not JSON: %v", err)
+	}
+	return string(body)
+}
+
+// FCMServer gives a test an FCM.
+func FCMServer(t TB, opts FCMOptions) *FCM {
+	t.Helper()
+	f, err := StartFCM(opts)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Fatalf("embedded FCM: %v", err)
+		}
+	})
+	return f
+}
