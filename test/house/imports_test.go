@@ -20,6 +20,7 @@ var table = map[string][]string{
 	"rules":            {},
 	"pushers":          {},
 	"pushers/gateway":  {"pushers", "clock", "credential"},
+	"pushers/apns":     {"pushers", "clock", "credential"},
 	"delivery":         {"pushers", "clock", "credential"},
 	"pipeline/stream":  {"clock", "credential"},
 	"pipeline":         {"rules", "pushers", "clock", "pipeline/stream"},
