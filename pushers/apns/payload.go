@@ -109,7 +109,9 @@ func (c *Config) counts(n *pushers.Notification) payload {
 	return payload{object{{name: "aps", value: object{{name: "badge", value: badge}}}}, PushAlert}
 }
 
-func (c *Config) withCounts(n *pushers.Notification) bool { return c.Badge && !n.Device.Pusher.NoCounts }
+func (c *Config) withCounts(n *pushers.Notification) bool {
+	return c.Badge && !n.Device.Pusher.NoCounts
+}
 
 // typeOf is the push type of an event's payload. Apple wants to hear "background" of one of which nothing shows.
 func (c *Config) typeOf(o object) string {

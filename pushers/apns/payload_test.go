@@ -88,9 +88,11 @@ func goldens() map[string]struct {
 		"event_id_only_silent": ids(func(_ *Config, n *pushers.Notification) {
 			n.Device.Pusher.Data = jsontext.Value(`{"default_payload":{"aps":{"content-available":1}}}`)
 		}),
-		"background":        ids(func(c *Config, _ *pushers.Notification) { c.PushType = PushBackground }),
-		"background_full":   full(func(c *Config, _ *pushers.Notification) { c.PushType = PushBackground }),
-		"voip_call":         ids(func(c *Config, n *pushers.Notification) { c.PushType, c.IncludeType, n.Type = PushVoIP, true, "m.call.invite" }),
+		"background":      ids(func(c *Config, _ *pushers.Notification) { c.PushType = PushBackground }),
+		"background_full": full(func(c *Config, _ *pushers.Notification) { c.PushType = PushBackground }),
+		"voip_call": ids(func(c *Config, n *pushers.Notification) {
+			c.PushType, c.IncludeType, n.Type = PushVoIP, true, "m.call.invite"
+		}),
 		"voip_message":      ids(func(c *Config, _ *pushers.Notification) { c.PushType = PushVoIP }),
 		"events_chosen":     ids(func(c *Config, _ *pushers.Notification) { c.Events = []string{"m.room.message"} }),
 		"events_not_chosen": ids(func(c *Config, n *pushers.Notification) { c.Events, n.Type = []string{"m.room.message"}, "m.sticker" }),
@@ -104,9 +106,13 @@ func goldens() map[string]struct {
 		"full_text_as_it_is": full(func(_ *Config, n *pushers.Notification) {
 			n.RoomName, n.SenderDisplayName = "<b>A & B</b> \u2028 \"quoted\" \\ \x01", "no UTF-8: \xff."
 		}),
-		"names":                  full(func(c *Config, _ *pushers.Notification) { c.Form = FormNames }),
-		"full_member_other":      full(func(_ *Config, n *pushers.Notification) { n.Type, n.IsMember, n.Membership = "m.room.member", true, "join" }),
-		"full_member_other_none": full(func(c *Config, n *pushers.Notification) { n.Type, n.Membership, c.Badge = "m.room.member", "join", false }),
+		"names": full(func(c *Config, _ *pushers.Notification) { c.Form = FormNames }),
+		"full_member_other": full(func(_ *Config, n *pushers.Notification) {
+			n.Type, n.IsMember, n.Membership = "m.room.member", true, "join"
+		}),
+		"full_member_other_none": full(func(c *Config, n *pushers.Notification) {
+			n.Type, n.Membership, c.Badge = "m.room.member", "join", false
+		}),
 
 		"counts_only":                   counts(func(*Config, *pushers.Notification) {}),
 		"counts_only_clear":             counts(func(_ *Config, n *pushers.Notification) { n.Counts = pushers.Counts{} }),
