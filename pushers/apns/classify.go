@@ -132,7 +132,7 @@ type facts struct {
 	now        time.Time // for a Retry-After that is a date
 }
 
-// remedy is what may help at once. Each is tried once in an attempt.
+// remedy is what may help at once.
 type remedy uint8
 
 const (

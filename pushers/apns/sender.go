@@ -101,7 +101,7 @@ func (s *Sender) Close() {
 }
 
 // Send makes one attempt to tell the device of d's pusher, and says what came of it. What Apple's answer says can be helped at once, by another provider token, payload or
-// connection, is helped and sent once more within the same attempt. Of a push that was or may have been received nothing is sent twice.
+// connection, is helped and sent again within the same attempt. Of a push that was or may have been received nothing is sent twice.
 func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	p, err := s.cfg.push(&d)
 	if err != nil {
@@ -114,13 +114,13 @@ func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	defer cancel()
 	x := &exchange{push: &p, body: p.payload.body(s.cfg.limit())}
 	registered := d.Notification.Device.Pusher.PushkeyTS
-	var tried [reconnect + 1]bool
+	tries := map[remedy]int{renewToken: 1, shrink: 1, reconnect: 2}
 	for {
 		j := s.try(ctx, x, registered)
-		if j.remedy == noRemedy || tried[j.remedy] || ctx.Err() != nil || !s.help(x, j.remedy) {
+		if tries[j.remedy] == 0 || ctx.Err() != nil || !s.help(x, j.remedy) {
 			return j.outcome
 		}
-		tried[j.remedy] = true
+		tries[j.remedy]--
 	}
 }
 
@@ -177,14 +177,33 @@ func (s *Sender) exchange(ctx context.Context, x *exchange, a *attempt) error {
 		return err
 	}
 	defer leave()
-	var sent atomic.Bool
+	var progress progress
 	x.status, x.header, x.reply = 0, nil, nil
-	err = x.run(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}), s.client)
-	a.sent = sent.Load()
+	err = x.run(progress.trace(ctx), s.client)
+	a.sent = progress.left(err)
 	if x.status != 0 {
 		a.status, a.header, a.reply, err = x.status, x.header, x.reply, nil
 	}
 	return err
+}
+
+// progress is how far a request came. The transport reports it from goroutines of its own.
+type progress struct{ began, written atomic.Bool }
+
+func (p *progress) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders: func() { p.began.Store(true) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				p.written.Store(true)
+			}
+		},
+	})
+}
+
+// left says that the request may have been received in full, now that err has ended it. A request that is cut short by time may still be about to be written.
+func (p *progress) left(err error) bool {
+	return p.written.Load() || p.began.Load() && isTimeout(err)
 }
 
 // provenFor is how long an accepted device token speaks for the app's credentials, topic and environment.

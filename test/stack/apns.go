@@ -13,12 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 )
 
-// APNsPush is one push that the service received, and what became of it. Fields whose header was absent are zero; Header has those that stand for no field.
+// APNsPush is one push that the service received, and what became of it. Fields whose header was absent are empty.
 type APNsPush struct {
 	Token       string // of the device, in hexadecimal digits
 	ID          string // apns-id
@@ -29,8 +28,8 @@ type APNsPush struct {
 	Expiration  string
 	TeamID      string // of the provider token, once its signature was found good
 	KeyID       string
-	Certificate string // common name of the client's certificate
-	Header      http.Header
+	Certificate string            // common name of the client's certificate
+	Header      map[string]string // all but the credential
 	Payload     []byte
 
 	Connection int    // the first is 1

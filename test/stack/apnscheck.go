@@ -50,8 +50,18 @@ type apnsRefusal struct {
 	reason string
 }
 
-// check says what is wrong with a push; nil if nothing is. fields are the pseudo-headers and headers as they came.
-func (a *APNs) check(p *APNsPush, fields http.Header) *apnsRefusal {
+// fields are pseudo-headers and headers, by the names that they have on the wire.
+type fields map[string][]string
+
+func (f fields) get(name string) string {
+	if values := f[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// check says what is wrong with a push; nil if nothing is.
+func (a *APNs) check(p *APNsPush, fields fields) *apnsRefusal {
 	for name, values := range fields {
 		if len(values) != 1 {
 			return &apnsRefusal{400, "DuplicateHeaders"}
@@ -60,10 +70,10 @@ func (a *APNs) check(p *APNsPush, fields http.Header) *apnsRefusal {
 			return &apnsRefusal{400, "UnknownHeader " + name} // Apple ignores it; nobody should send it
 		}
 	}
-	if fields.Get(":method") != http.MethodPost {
+	if fields.get(":method") != http.MethodPost {
 		return &apnsRefusal{405, "MethodNotAllowed"}
 	}
-	token, isDevice := strings.CutPrefix(fields.Get(":path"), "/3/device/")
+	token, isDevice := strings.CutPrefix(fields.get(":path"), "/3/device/")
 	if !isDevice {
 		return &apnsRefusal{404, "BadPath"}
 	}
@@ -73,7 +83,7 @@ func (a *APNs) check(p *APNsPush, fields http.Header) *apnsRefusal {
 	if raw, err := hex.DecodeString(token); err != nil || len(raw) < 32 || strings.ToLower(token) != token {
 		return &apnsRefusal{400, "BadDeviceToken"}
 	}
-	if refused := a.authenticate(p, fields.Get("authorization")); refused != nil {
+	if refused := a.authenticate(p, fields.get("authorization")); refused != nil {
 		return refused
 	}
 	if refused := p.checkHeaders(); refused != nil {
@@ -85,6 +95,10 @@ func (a *APNs) check(p *APNsPush, fields http.Header) *apnsRefusal {
 // set takes a header in; false if it is one that no client of Apple sends.
 func (p *APNsPush) set(name, value string) bool {
 	switch name {
+	case ":method", ":path", ":authority", "authorization":
+		return true
+	case ":scheme":
+		return value == "https"
 	case "apns-id":
 		p.ID = value
 	case "apns-topic":
@@ -97,14 +111,11 @@ func (p *APNsPush) set(name, value string) bool {
 		p.Priority = value
 	case "apns-expiration":
 		p.Expiration = value
-	case ":method", ":path", ":authority", "authorization":
-	case ":scheme":
-		return value == "https"
 	case "content-type", "content-length", "user-agent", "traceparent", "tracestate", "accept-encoding":
-		p.Header[name] = []string{value}
 	default:
 		return false
 	}
+	p.Header[name] = value
 	return true
 }
 

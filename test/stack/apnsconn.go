@@ -29,7 +29,7 @@ type apnsConn struct {
 	reader *bufio.Reader
 
 	received    map[uint32]*APNsPush // requests that are not complete; the reader's
-	fields      map[uint32]http.Header
+	fields      map[uint32]fields
 	data        int // bytes of the window that are used up; the reader's
 	certificate string
 
@@ -42,6 +42,7 @@ type apnsConn struct {
 	open      map[uint32]bool
 	complete  uint32 // the highest stream whose request was complete
 	last      uint32 // of goingAway: streams behind it are not taken
+	begun     bool
 	goingAway bool
 	deaf      bool
 	delayed   sync.WaitGroup
@@ -50,7 +51,7 @@ type apnsConn struct {
 func newAPNsConn(a *APNs, conn *tls.Conn, number int) *apnsConn {
 	c := &apnsConn{
 		apns: a, net: conn, number: number, reader: bufio.NewReaderSize(conn, 64<<10), writer: bufio.NewWriterSize(conn, 64<<10),
-		received: map[uint32]*APNsPush{}, fields: map[uint32]http.Header{}, open: map[uint32]bool{}, streams: 1,
+		received: map[uint32]*APNsPush{}, fields: map[uint32]fields{}, open: map[uint32]bool{}, streams: 1,
 	}
 	c.framer = http2.NewFramer(c.writer, c.reader)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -108,6 +109,7 @@ func (c *apnsConn) begin() error {
 	if err == nil {
 		err = c.framer.WriteWindowUpdate(0, window-65535)
 	}
+	c.begun = true
 	c.mu.Unlock()
 	c.flush()
 	preface := make([]byte, len(http2.ClientPreface))
@@ -177,11 +179,11 @@ func (c *apnsConn) takeHeaders(f *http2.MetaHeadersFrame) bool {
 	if tooMany || late {
 		return true
 	}
-	fields := http.Header{}
+	came := fields{}
 	for _, field := range f.Fields {
-		fields[field.Name] = append(fields[field.Name], field.Value)
+		came[field.Name] = append(came[field.Name], field.Value)
 	}
-	c.received[id], c.fields[id] = &APNsPush{Connection: c.number, Certificate: c.certificate, Header: http.Header{}}, fields
+	c.received[id], c.fields[id] = &APNsPush{Connection: c.number, Certificate: c.certificate, Header: map[string]string{}}, came
 	if f.StreamEnded() {
 		return c.answer(id)
 	}
@@ -210,7 +212,7 @@ func (c *apnsConn) takeData(f *http2.DataFrame) bool {
 
 // answer answers a request that is complete; false ends the connection.
 func (c *apnsConn) answer(id uint32) bool {
-	push, fields := c.received[id], c.fields[id]
+	push, came := c.received[id], c.fields[id]
 	delete(c.received, id)
 	delete(c.fields, id)
 	c.mu.Lock()
@@ -222,7 +224,7 @@ func (c *apnsConn) answer(id uint32) bool {
 	if late {
 		return true
 	}
-	if refused := c.apns.check(push, fields); refused != nil {
+	if refused := c.apns.check(push, came); refused != nil {
 		return c.reply(id, push, APNsAnswer{Status: refused.status, Reason: refused.reason})
 	}
 	c.raiseStreams()
@@ -367,7 +369,7 @@ func (c *apnsConn) goAwayBefore(id, before uint32, push *APNsPush, answer APNsAn
 
 // goAway says that streams behind last were not taken. c.mu is held.
 func (c *apnsConn) goAway(last uint32, reason string) {
-	if c.goingAway || c.deaf {
+	if c.goingAway || c.deaf || !c.begun {
 		return
 	}
 	c.goingAway, c.last = true, last
@@ -390,7 +392,7 @@ func (c *apnsConn) goAwayLater() {
 		}
 	}
 	c.writer.Flush()
-	if len(c.open) == 0 {
+	if c.goingAway && len(c.open) == 0 {
 		_ = c.net.SetReadDeadline(time.Now()) // the reader ends it
 	}
 }
