@@ -54,7 +54,9 @@ func TestClassify(t *testing.T) {
 		return o
 	}
 	retry, drop, gone, wrong, uncertain := pushers.Retry, pushers.Drop, pushers.Gone, pushers.Misconfigured, pushers.Uncertain
-	config := func(reason string, status int) pushers.Outcome { return after(is(wrong, reason, status), 5*time.Minute) }
+	config := func(reason string, status int) pushers.Outcome {
+		return after(is(wrong, reason, status), 5*time.Minute)
+	}
 	wentAway := errors.New("http2: Transport received Server's graceful shutdown GOAWAY")
 	closed := errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=7, ErrCode=NO_ERROR, debug=""`)
 	alert := &net.OpError{Op: "remote error", Err: errors.New("tls: expired certificate")}

@@ -222,8 +222,12 @@ func TestSendUnreachable(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(plain) }()
 	defer func() { server.Close(); <-served }()
-	refuse := func(context.Context, string, string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: fmt.Errorf("refused")} }
-	lost := func(context.Context, string, string) (net.Conn, error) { return nil, &net.DNSError{Err: "no such host"} }
+	refuse := func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: fmt.Errorf("refused")}
+	}
+	lost := func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.DNSError{Err: "no such host"}
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(*Config, *Options)
