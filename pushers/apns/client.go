@@ -52,7 +52,7 @@ type exchangeKey struct{}
 
 // newClient makes a client whose requests go through next, which knows nothing of credentials.
 func newClient(base string, wrap func(http.RoundTripper) http.RoundTripper) *apns2.Client {
-	var next http.RoundTripper = carrier{}
+	var next http.RoundTripper = carrier{shared: wrap != nil}
 	if wrap != nil {
 		next = wrap(next)
 	}
@@ -110,16 +110,21 @@ func (s shaper) RoundTrip(r *http.Request) (*http.Response, error) {
 const userAgent = "tocsin"
 
 // carrier carries a request over the connection that was chosen for it, with the credential. Nobody who looks at requests on their way sees that.
-type carrier struct{}
+type carrier struct {
+	shared bool // somebody else has the request, too; else it is the shaper's, which is done with it
+}
 
-func (carrier) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := r.Context().Value(exchangeKey{}).(*exchange)
-	if x.bearer != "" {
+	if x.bearer == "" {
+		return x.link.client.RoundTrip(r)
+	}
+	if c.shared {
 		out := *r
 		out.Header = r.Header.Clone()
-		out.Header.Set("Authorization", "bearer "+x.bearer)
 		r = &out
 	}
+	r.Header["Authorization"] = []string{"bearer " + x.bearer}
 	return x.link.client.RoundTrip(r)
 }
 

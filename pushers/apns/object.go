@@ -3,10 +3,11 @@ package apns
 // JSON that can be made smaller.
 
 import (
-	"bytes"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -19,7 +20,7 @@ type member struct {
 	spare bool // it came from the pusher's data: the notification is the same without it
 }
 
-// value is JSON that knows which of its texts may be cut. It is never changed: what is lighter is a new one.
+// value is JSON that knows which of its texts may be cut.
 type value interface {
 	// append appends the value, each text that may be cut in at most limit bytes between its quotes.
 	append(b []byte, limit int) []byte
@@ -49,9 +50,7 @@ func (o object) append(b []byte, limit int) []byte {
 
 func (r raw) append(b []byte, _ int) []byte { return append(b, r...) }
 
-func (n number) append(b []byte, _ int) []byte {
-	return append(b, jsontext.Int(int64(n)).String()...)
-}
+func (n number) append(b []byte, _ int) []byte { return strconv.AppendInt(b, int64(n), 10) }
 
 func (t text) append(b []byte, limit int) []byte {
 	start := len(b) + 1
@@ -96,41 +95,58 @@ func (o object) find(name string) int {
 	return slices.IndexFunc(o, func(m member) bool { return m.name == name })
 }
 
-// with is the object with that member, in its place if there is one of that name.
+// set gives the object that member, in its place if there is one of that name.
+func (o *object) set(name string, v value) {
+	if i := o.find(name); i >= 0 {
+		(*o)[i] = member{name: name, value: v}
+		return
+	}
+	*o = append(*o, member{name: name, value: v})
+}
+
+// with is another object, with that member.
 func (o object) with(name string, v value) object {
 	o = slices.Clone(o)
-	if i := o.find(name); i >= 0 {
-		o[i] = member{name: name, value: v}
-		return o
-	}
-	return append(o, member{name: name, value: v})
+	o.set(name, v)
+	return o
 }
 
 func (o object) without(names ...string) object {
 	return slices.DeleteFunc(slices.Clone(o), func(m member) bool { return slices.Contains(names, m.name) })
 }
 
-// parse reads a JSON object whose members the notification can do without. It is nil if value is no object.
-func parse(value jsontext.Value) object {
-	value = value.Clone()
-	if value.Kind() != '{' || value.Compact() != nil {
+// parse reads a JSON object whose members the notification can do without. It is nil if r is no object.
+func parse(r jsontext.Value) object {
+	var o object
+	if json.Unmarshal(r, &o) != nil {
 		return nil
 	}
-	o := object{}
-	d := jsontext.NewDecoder(bytes.NewReader(value)) // refuses names that come twice
-	_, _ = d.ReadToken()
+	return o
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom]: an object keeps the order of its members and their bytes, anything else is nil.
+func (o *object) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	*o = nil
+	if d.PeekKind() != '{' {
+		return d.SkipValue()
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	*o = make(object, 0, 8)
 	for d.PeekKind() == '"' {
 		name, err := d.ReadToken()
 		if err != nil {
-			return nil
+			return err
 		}
 		m := member{name: name.String(), spare: true}
 		v, err := d.ReadValue()
 		if err != nil {
-			return nil
+			return err
 		}
 		m.value = raw(v.Clone())
-		o = append(o, m)
+		*o = append(*o, m)
 	}
-	return o
+	_, err := d.ReadToken()
+	return err
 }

@@ -59,13 +59,13 @@ func (c *Config) payload(n *pushers.Notification) payload {
 		return c.alerting(n, o)
 	}
 	if c.PushType == PushBackground {
-		o = o.with("aps", silent(o.aps()))
+		o.set("aps", silent(o.aps()))
 	}
-	o = c.event(n, o)
+	c.event(n, &o)
 	if c.withCounts(n) {
-		o = o.with("unread_count", number(n.Counts.Unread))
+		o.set("unread_count", number(n.Counts.Unread))
 		if n.Counts.MissedCalls > 0 {
-			o = o.with("missed_calls", number(n.Counts.MissedCalls))
+			o.set("missed_calls", number(n.Counts.MissedCalls))
 		}
 	}
 	return payload{o, c.typeOf(o)}
@@ -83,21 +83,24 @@ func (c *Config) alerting(n *pushers.Notification, o object) payload {
 	}
 	aps := o.aps()
 	shown, _ := aps.get("alert").(object) // the app's own title and the like stay
-	aps = aps.with("alert", shown.with("loc-key", quoted(key)).with("loc-args", list))
+	shown.set("loc-key", quoted(key))
+	shown.set("loc-args", list)
+	aps.set("alert", shown)
 	if c.withCounts(n) {
-		aps = aps.with("badge", number(n.Counts.Unread+n.Counts.MissedCalls))
+		aps.set("badge", number(n.Counts.Unread+n.Counts.MissedCalls))
 	}
-	o = c.event(n, o.with("aps", aps))
+	o.set("aps", aps)
+	c.event(n, &o)
 	return payload{o, c.typeOf(o)}
 }
 
 // event adds what the event is called.
-func (c *Config) event(n *pushers.Notification, o object) object {
-	o = o.with("room_id", quoted(n.RoomID)).with("event_id", quoted(n.EventID))
+func (c *Config) event(n *pushers.Notification, o *object) {
+	o.set("room_id", quoted(n.RoomID))
+	o.set("event_id", quoted(n.EventID))
 	if c.IncludeType {
-		o = o.with("type", quoted(n.Type))
+		o.set("type", quoted(n.Type))
 	}
-	return o
 }
 
 // counts tells counts alone. They can be shown by apps that show alerts, or nothing so far.
@@ -127,19 +130,21 @@ func (c *Config) typeOf(o object) string {
 
 // silent is aps of a push of which nothing shows.
 func silent(aps object) object {
-	return aps.without("alert", "badge", "sound").with("content-available", number(1))
+	aps = aps.without("alert", "badge", "sound")
+	aps.set("content-available", number(1))
+	return aps
 }
 
 // defaultPayload is what the pusher's data has of that name. It, or aps in it, counts as absent if it is no object: that is the app's fault, and no reason to tell its user
 // nothing.
 func defaultPayload(data jsontext.Value) object {
 	var d struct {
-		DefaultPayload jsontext.Value `json:"default_payload"`
+		DefaultPayload object `json:"default_payload"`
 	}
 	if json.Unmarshal(data, &d) != nil {
 		return object{}
 	}
-	o := parse(d.DefaultPayload)
+	o := d.DefaultPayload
 	i := o.find("aps")
 	if i < 0 {
 		return o
