@@ -188,7 +188,7 @@ func (what action) judge(o pushers.Outcome, timestamp int64, f facts) judgement 
 	case misconfigured, environment:
 		o.Verdict, o.RetryAfter = pushers.Misconfigured, untilFixed
 	case expiredToken:
-		o.Verdict, o.RetryAfter, o.Cause = pushers.Misconfigured, untilFixed, errors.New("Apple calls a provider token expired that is not: is the clock right?")
+		o.Verdict, o.RetryAfter, o.Cause = pushers.Misconfigured, untilFixed, errors.New("a provider token is called expired that is not: is the clock right?")
 		return judgement{outcome: o, remedy: renewToken}
 	case ours:
 		o.Verdict, o.RetryAfter = pushers.Drop, 0
@@ -241,7 +241,7 @@ func classifyError(a attempt) judgement {
 		return judgement{outcome: o, remedy: reconnect}
 	case !a.sent:
 		o.Reason = reasonUnsent
-		return judgement{outcome: o, remedy: reconnect, replace: a.silent && isTimeout(a.err)}
+		return judgement{outcome: o, remedy: reconnect, replace: a.silent || !isTimeout(a.err)}
 	}
 	o.Verdict, o.Reason = pushers.Uncertain, reasonNoAnswer
 	if isTimeout(a.err) {
@@ -260,10 +260,11 @@ func (a attempt) refused() (reason string, ok bool) {
 		}
 	}
 	var alert *net.OpError
-	if a.certified && errors.As(a.err, &alert) && alert.Op == "remote error" {
-		return reasonCertificate, true
+	if !a.certified || !errors.As(a.err, &alert) || alert.Op != "remote error" {
+		return "", false
 	}
-	return "", false
+	said := alert.Err.Error() // RFC 8446, section 6.2: all that are about a certificate have that in their names, but for one
+	return reasonCertificate, strings.Contains(said, "certificate") || strings.Contains(said, "access denied")
 }
 
 // unprocessed says that a GOAWAY named our stream as one that is not taken: the library has no better way to tell it from those that were taken and are not answered any more.

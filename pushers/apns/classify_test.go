@@ -144,11 +144,13 @@ func TestClassify(t *testing.T) {
 		{name: "refused stream", in: linked(http2.StreamError{Code: http2.ErrCodeRefusedStream}, sent), want: is(retry, "refused_stream", 0), remedy: reconnect},
 		{name: "reset stream", in: linked(http2.StreamError{Code: http2.ErrCodeInternal}, sent), want: is(uncertain, "no_answer", 0)},
 		{name: "connection broke", in: linked(syscall.ECONNRESET, sent), want: is(uncertain, "no_answer", 0)},
-		{name: "connection broke before", in: linked(syscall.ECONNRESET, nil), want: is(retry, "unsent", 0), remedy: reconnect},
+		{name: "connection broke before", in: linked(syscall.ECONNRESET, nil), want: is(retry, "unsent", 0), remedy: reconnect, replace: true},
 		{name: "no answer in time", in: linked(context.DeadlineExceeded, sent), want: is(uncertain, "timeout", 0)},
 		{name: "no sign of life", in: linked(context.DeadlineExceeded, func(a *attempt) { a.sent, a.silent = true, true }), want: is(uncertain, "timeout", 0), replace: true},
 		{name: "no room in time", in: linked(context.DeadlineExceeded, nil), want: is(retry, "unsent", 0), remedy: reconnect},
 		{name: "certificate refused", in: linked(alert, func(a *attempt) { a.sent, a.certified = true, true }), want: config("certificate_refused", 0), replace: true},
+		{name: "certificate refused at the handshake", in: attempt{err: &dialError{reasonTLS, alert}, certified: true}, want: config("certificate_refused", 0), replace: true},
+		{name: "an alert of another kind", in: linked(&net.OpError{Op: "remote error", Err: errors.New("tls: internal error")}, func(a *attempt) { a.sent, a.certified = true, true }), want: is(uncertain, "no_answer", 0)},
 		{name: "an alert, but no certificate", in: linked(alert, sent), want: is(uncertain, "no_answer", 0)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

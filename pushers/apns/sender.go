@@ -124,6 +124,9 @@ func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	}
 }
 
+// Tells says whether the app is told of n at all; [Sender.Send] settles what it is not told without a request.
+func (s *Sender) Tells(n *pushers.Notification) bool { return s.cfg.payload(n).object != nil }
+
 // help does what may help x; false if it can't.
 func (s *Sender) help(x *exchange, r remedy) bool {
 	switch r {
@@ -144,7 +147,7 @@ func (s *Sender) try(ctx context.Context, x *exchange, registered int64) judgeme
 	f := facts{registered: registered, proven: s.proven(), now: s.clock.Now()}
 	l, err := s.links.get(ctx)
 	if err != nil {
-		return classify(attempt{err: err}, f)
+		return classify(attempt{err: err, certified: s.links.present().certificate != nil}, f)
 	}
 	defer s.links.put(l)
 	a := attempt{linked: true, certified: l.identity.certificate != nil}

@@ -28,7 +28,7 @@ func TestSend(t *testing.T) {
 	token, _ := b.cfg.deviceToken(d.Notification.Device.Pusher.Pushkey.Reveal())
 	want := stack.APNsPush{
 		Token: token, ID: "00000000-0000-8000-8000-000000000001", Topic: bundle, PushType: "alert", CollapseID: b.cfg.collapseID(&d), Priority: "10",
-		Expiration: fmt.Sprint(d.Expires.Unix() + 1), TeamID: teamID, KeyID: keyID, Payload: b.cfg.Payload(&d.Notification), Connection: 1, Status: 200, Taken: true,
+		Expiration: fmt.Sprint(d.Expires.Unix() + 1), TeamID: teamID, KeyID: keyID, Issued: p.Issued, Payload: b.cfg.Payload(&d.Notification), Connection: 1, Status: 200, Taken: true,
 	}
 	want.Header = map[string]string{
 		"apns-id": want.ID, "apns-topic": bundle, "apns-push-type": "alert", "apns-collapse-id": want.CollapseID, "apns-priority": "10", "apns-expiration": want.Expiration,
@@ -88,7 +88,7 @@ func TestSendAnswers(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				b := newBed(t, stack.APNsOptions{})
-				b.cfg.Timeout = time.Second
+				b.cfg.Timeout = 3 * time.Second
 				s := b.sender(t, Options{})
 				if first {
 					s.accepted.Store(time.Now().UnixNano())
@@ -159,6 +159,10 @@ func TestSendNothing(t *testing.T) {
 	d.Notification.Device.Pusher.Pushkey = pushers.NewPushkey("../secret!")
 	if got := s.Send(t.Context(), d); got.Verdict != pushers.Drop || got.Reason != "bad_pushkey" || strings.Contains(got.Cause.Error(), "secret") {
 		t.Errorf("a bad pushkey: got %+v", got)
+	}
+	counts, n := pushers.Notification{}, message()
+	if s.Tells(&counts) || !s.Tells(&n) {
+		t.Error("what the app is told is another thing than what is sent")
 	}
 	if got := b.received(); len(got) != 0 {
 		t.Errorf("received %+v", got)

@@ -28,6 +28,7 @@ type APNsPush struct {
 	Expiration  string
 	TeamID      string // of the provider token, once its signature was found good
 	KeyID       string
+	Issued      time.Time         // what the provider token says
 	Certificate string            // common name of the client's certificate
 	Header      map[string]string // all but the credential
 	Payload     []byte

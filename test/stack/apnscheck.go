@@ -188,7 +188,7 @@ func (a *APNs) authenticate(p *APNsPush, authorization string) *apnsRefusal {
 	} else if age < -time.Minute {
 		return &apnsRefusal{403, "InvalidProviderToken"}
 	}
-	p.TeamID, p.KeyID = who.team, who.key
+	p.TeamID, p.KeyID, p.Issued = who.team, who.key, who.issued
 	newest := a.newest[who.tokenKey]
 	if newest.token != token && !who.issued.Before(newest.issued) {
 		if newest.token != "" && a.opts.TokenUpdates > 0 && now.Sub(newest.at) < a.opts.TokenUpdates {

@@ -18,7 +18,7 @@ type APNsPayload struct {
 	Type        string                    `json:"type"`
 	UnreadCount *int                      `json:"unread_count"`
 	MissedCalls *int                      `json:"missed_calls"`
-	Rest        map[string]jsontext.Value `json:",inline"`
+	Rest        map[string]jsontext.Value `json:",embed"`
 }
 
 // APNsAPS is what Apple reads of a payload.
