@@ -20,6 +20,7 @@ require (
 	github.com/redis/go-redis/v9 v9.23.0 // Redis
 	github.com/sony/gobreaker/v2 v2.4.0 // breakers of push services
 	github.com/segmentio/kafka-go v0.4.51 // Kafka
+	github.com/sideshow/apns2 v0.25.0 // pushes to Apple devices
 	github.com/twmb/franz-go v1.22.2 // what kfake is built on; a second client in tests
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // the embedded Kafka, for tests and tocsin-dev
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0 // faults of the embedded Kafka, in tests
@@ -31,8 +32,10 @@ require (
 	github.com/prometheus/otlptranslator v1.0.0 // under which names
 	go.uber.org/goleak v1.3.0 // goroutines left behind, in tests
 	golang.org/x/oauth2 v0.37.0 // access tokens of Google
+	golang.org/x/net v0.62.0 // HTTP/2 that tells why a connection was given up; frames of the fake APNs, in tests
 	golang.org/x/sync v0.24.0 // groups of goroutines
 	pgregory.net/rapid v1.3.0 // property tests
+	software.sslmate.com/src/go-pkcs12 v0.7.4 // certificates in .p12 files, of today's exporters too
 )
 
 require (
@@ -44,6 +47,7 @@ require (
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/go-viper/mapstructure/v2 v2.4.0 // indirect
+	github.com/golang-jwt/jwt/v4 v4.4.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/mattn/go-shellwords v1.0.12 // indirect
@@ -66,11 +70,11 @@ require (
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	go.yaml.in/yaml/v4 v4.0.0-rc.4 // indirect
-	golang.org/x/crypto v0.51.0 // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/mod v0.41.0 // indirect
-	golang.org/x/sys v0.48.0 // indirect
-	golang.org/x/text v0.42.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	honnef.co/go/tools v0.8.2 // indirect

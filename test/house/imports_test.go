@@ -23,6 +23,7 @@ var table = map[string][]string{
 	"pushers/gateway":  {"pushers", "pushers/outbound", "clock"},
 	"pushers/webpush":  {"pushers", "pushers/outbound", "clock"},
 	"pushers/fcm":      {"pushers", "clock", "credential"},
+	"pushers/apns":     {"pushers", "clock", "credential"},
 	"delivery":         {"pushers", "clock", "credential"},
 	"pipeline/stream":  {"clock", "credential"},
 	"pipeline":         {"rules", "pushers", "clock", "pipeline/stream"},

@@ -1,0 +1,5 @@
+//go:build !race
+
+package apns
+
+const soaked = 50_000

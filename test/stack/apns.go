@@ -1,0 +1,325 @@
+package stack
+
+// The embedded Apple Push Notification service: it checks pushes as strictly as Apple, answers as it is told, and shows what it received.
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// APNsPush is one push that the service received, and what became of it. Fields whose header was absent are empty.
+type APNsPush struct {
+	Token       string // of the device, in hexadecimal digits
+	ID          string // apns-id
+	Topic       string
+	PushType    string
+	CollapseID  string
+	Priority    string
+	Expiration  string
+	TeamID      string // of the provider token, once its signature was found good
+	KeyID       string
+	Issued      time.Time         // what the provider token says
+	Certificate string            // common name of the client's certificate
+	Header      map[string]string // all but the credential
+	Payload     []byte
+
+	Connection int    // the first is 1
+	Status     int    // as answered; 0 if it was not
+	Reason     string // as answered
+	Taken      bool   // the device hears of it, whether or not the client knows
+}
+
+// APNsAnswer is what the service answers to the next Times pushes that are right in themselves. Pushes that are wrong are refused as Apple refuses them, and take nothing
+// off the script.
+type APNsAnswer struct {
+	Status    int               // 0: 200
+	Reason    string            // of the answer, or of the GOAWAY
+	Timestamp time.Time         // of a 410
+	Header    map[string]string // of the answer, such as retry-after
+	Body      string            // in place of Apple's JSON
+	Delay     time.Duration     // how long it takes to answer
+	Fault     APNsFault         // what it does in place of answering
+	Topic     string            // only pushes of this topic; "": any
+	Times     int               // how many pushes; 0: one
+}
+
+// APNsFault is how the service treats a push that it does not answer as it should.
+type APNsFault uint8
+
+// The faults.
+const (
+	APNsNoFault      APNsFault = iota
+	APNsSilence                // the push is taken, and no answer comes
+	APNsDeaf                   // the push is taken, and nothing comes on this connection any more, not even answers to pings
+	APNsGoAway                 // GOAWAY before this push: it is not taken, those before it are answered
+	APNsGoAwayTaken            // the push is taken, and in place of an answer come GOAWAY and the end of the connection
+	APNsReset                  // the push is taken, and its stream is reset
+	APNsRefuseStream           // the stream is refused: the push is not taken
+	APNsCut                    // the push is taken, and the connection is reset
+)
+
+// APNsOptions say how the service behaves. The zero value takes every push that is right in itself.
+type APNsOptions struct {
+	Address      string                    // host and port to listen on; "" is a free port of the loopback interface
+	Streams      uint32                    // pushes under way at once on a connection, once a credential was accepted on it: until then 1; 0: 1000, as Apple has it
+	TokenUpdates time.Duration             // how long the newest provider token of a key must be used; 0: 20 minutes, as Apple says; negative: not at all
+	Now          func() time.Time          // what the age of tokens is held against; nil: [time.Now]
+	Observe      func(APNsPush)            // is told of each push when it is answered, or is not; one after another
+	Answer       func(APNsPush) APNsAnswer // decides where the script says nothing; nil: takes everything
+}
+
+// APNs is the Apple Push Notification service on a loopback address. It speaks HTTP/2 frame by frame with code of its own, because much of what Apple does (one stream until a
+// credential was accepted, GOAWAY with a reason, silence) no server of a library does when it is asked to. It is safe for concurrent use.
+type APNs struct {
+	listener  net.Listener
+	authority *x509.Certificate // signs its own certificate
+	clients   authority         // signs those of its clients
+	opts      APNsOptions
+	serving   sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	script  []APNsAnswer
+	keys    map[tokenKey]*ecdsa.PublicKey
+	tokens  map[string]provider    // provider tokens that were found good, by their text
+	newest  map[tokenKey]tokenSeen // the newest of each key
+	conns   map[*apnsConn]bool
+	made    int // connections
+	refused int // streams that were one too many
+
+	observing sync.Mutex // Observe is called by one push at a time
+}
+
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// StartAPNs starts a service. Make keys and certificates for its clients with [APNs.NewKey] and [APNs.NewCertificate].
+func StartAPNs(opts APNsOptions) (*APNs, error) {
+	if opts.Address == "" {
+		opts.Address = "127.0.0.1:0"
+	}
+	if opts.Streams == 0 {
+		opts.Streams = 1000
+	}
+	if opts.TokenUpdates == 0 {
+		opts.TokenUpdates = 20 * time.Minute
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	a := &APNs{opts: opts, keys: map[tokenKey]*ecdsa.PublicKey{}, tokens: map[string]provider{}, newest: map[tokenKey]tokenSeen{}, conns: map[*apnsConn]bool{}}
+	if err := a.listen(); err != nil {
+		return nil, fmt.Errorf("embedded APNs: %w", err)
+	}
+	a.serving.Go(a.accept)
+	return a, nil
+}
+
+func (a *APNs) listen() error {
+	root := &x509.Certificate{Subject: pkix.Name{CommonName: "test authority of clients"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: time.Now().AddDate(10, 0, 0)}
+	var err error
+	if a.clients.certificate, a.clients.key, err = certify(root, nil, nil); err != nil {
+		return err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AddCert(a.clients.certificate)
+	plain, err := net.Listen("tcp", a.opts.Address)
+	if err != nil {
+		return err
+	}
+	config, authority, err := serverTLS()
+	if err != nil {
+		return errors.Join(err, plain.Close())
+	}
+	config.NextProtos, config.ClientAuth, config.ClientCAs = []string{"h2"}, tls.VerifyClientCertIfGiven, trusted
+	a.listener, a.authority = tls.NewListener(plain, config), authority
+	return nil
+}
+
+// serverTLS is a certificate for localhost and the loopback addresses, with the authority that signed it.
+func serverTLS() (*tls.Config, *x509.Certificate, error) {
+	root, rootKey, err := certify(&x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	leaf, key, err := certify(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "push service"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}, root, rootKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}}}, root, nil
+}
+
+// URL is where to push to.
+func (a *APNs) URL() string { return "https://" + a.listener.Addr().String() }
+
+// Authority is who signs the service's certificate, in PEM.
+func (a *APNs) Authority() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.authority.Raw})
+}
+
+// NewKey makes a key for provider tokens and registers it, in place of an older one of that name. It is a .p8 file as Apple gives it out.
+func (a *APNs) NewKey(teamID, keyID string) ([]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.keys[tokenKey{teamID, keyID}] = &key.PublicKey
+	clear(a.tokens)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// NewCertificate makes a client's certificate for an app, and its key.
+func (a *APNs) NewCertificate(bundleID string, notAfter time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	return certify(&x509.Certificate{
+		Subject:  pkix.Name{CommonName: "Apple Push Services: " + bundleID, ExtraNames: []pkix.AttributeTypeAndValue{{Type: userID, Value: bundleID}}},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, NotAfter: notAfter,
+	}, a.clients.certificate, a.clients.key)
+}
+
+// Script queues answers behind those that are waiting already.
+func (a *APNs) Script(answers ...APNsAnswer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, answer := range answers {
+		answer.Times = max(answer.Times, 1)
+		a.script = append(a.script, answer)
+	}
+}
+
+// Waiting is how many answers of the script have not been given yet.
+func (a *APNs) Waiting() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	waiting := 0
+	for _, answer := range a.script {
+		waiting += answer.Times
+	}
+	return waiting
+}
+
+// Connections is how many connections were made so far.
+func (a *APNs) Connections() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.made
+}
+
+// RefusedStreams is how many streams were opened beyond what the service had announced.
+func (a *APNs) RefusedStreams() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.refused
+}
+
+// GoAway ends all connections in the orderly way: what was received is answered, and nothing more is taken.
+func (a *APNs) GoAway() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.conns {
+		c.goAwayLater()
+	}
+}
+
+// Close stops the service at once, whatever it is still answering.
+func (a *APNs) Close() error {
+	err := a.listener.Close()
+	a.mu.Lock()
+	a.closed = true
+	for c := range a.conns {
+		c.net.Close()
+	}
+	a.mu.Unlock()
+	a.serving.Wait()
+	return err
+}
+
+func (a *APNs) accept() {
+	for {
+		conn, err := a.listener.Accept()
+		if err != nil {
+			return
+		}
+		a.mu.Lock()
+		if a.closed {
+			conn.Close()
+		} else {
+			a.made++
+			c := newAPNsConn(a, conn.(*tls.Conn), a.made)
+			a.conns[c] = true
+			a.serving.Go(c.serve)
+		}
+		a.mu.Unlock()
+	}
+}
+
+func (a *APNs) forget(c *apnsConn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.conns, c)
+}
+
+// next is the answer to a push that is right in itself.
+func (a *APNs) next(p *APNsPush) APNsAnswer {
+	a.mu.Lock()
+	for i := range a.script {
+		if topic := a.script[i].Topic; topic != "" && topic != p.Topic {
+			continue
+		}
+		answer := a.script[i]
+		if a.script[i].Times--; a.script[i].Times == 0 {
+			a.script = append(a.script[:i], a.script[i+1:]...)
+		}
+		a.mu.Unlock()
+		return answer
+	}
+	a.mu.Unlock()
+	if a.opts.Answer != nil {
+		return a.opts.Answer(*p)
+	}
+	return APNsAnswer{}
+}
+
+func (a *APNs) tell(p *APNsPush) {
+	if a.opts.Observe == nil {
+		return
+	}
+	a.observing.Lock()
+	defer a.observing.Unlock()
+	a.opts.Observe(*p)
+}
+
+// APNsServer gives a test an embedded service of its own.
+func APNsServer(t TB, opts APNsOptions) *APNs {
+	t.Helper()
+	a, err := StartAPNs(opts)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Fatalf("%v", err)
+		}
+	})
+	return a
+}
