@@ -344,8 +344,8 @@ func (s *Users) hold(ctx context.Context, e *errand, p *RegisteredPusher, ruling
 		}
 		e.held = saved[0]
 	}
-	e.step = &pushers.Step{Action: pushers.Forget, Reason: "held", Detail: e.step.Detail, Verdict: e.step.Verdict}
-	return s.ended(ctx, e)
+	e.step = &pushers.Step{Action: pushers.Forget, Reason: "held", Detail: e.step.Detail, Verdict: e.step.Verdict} // no end for the ledger: a replay after the reset may send it
+	return nil
 }
 
 // ended notes in the ledger that the pusher's service has rejected it.
