@@ -203,14 +203,15 @@ func TestToldDiffers(t *testing.T) {
 	}
 }
 
-// What pushers were told that are gone is removed in passing; what the guard has noted of them is not.
+// What pushers were told that are gone is removed in passing, with the guard's marks of them; the marks of those that are there stay.
 func TestToldOfPushersThatAreGone(t *testing.T) {
 	t.Parallel()
 	a := &Account{UserID: "@bob:x", Pushers: []RegisteredPusher{{Pusher: pushers.Pusher{AppID: "app", Pushkey: pushers.NewPushkey("here")}}}}
 	here, gone := toldName("app", pushers.NewPushkey("here")), toldName("app", pushers.NewPushkey("gone"))
 	saved := map[string]string{here: "1.0.0 2 0 0", gone: "1.0.0 3 0 0", HeldField("app", pushers.NewPushkey("gone")): "TRIP 1 0 0", HeldField("app", pushers.NewPushkey("here")): "TRIP 1 0 0"}
 	r := (&Users{Badges: NewBadges(DefaultBadge())}).readTold(a, &a.Pushers[0], saved)
-	if want := []ToldChange{{UserID: "@bob:x", Pusher: gone, From: "1.0.0 3 0 0"}}; !slices.Equal(r.stale, want) || r.saved != saved[here] {
+	want := []ToldChange{{UserID: "@bob:x", Pusher: gone, From: "1.0.0 3 0 0"}, {UserID: "@bob:x", Pusher: HeldField("app", pushers.NewPushkey("gone")), From: "TRIP 1 0 0"}}
+	if !slices.Equal(r.stale, want) || r.saved != saved[here] {
 		t.Errorf("%v are removed, want %v; %q was told", r.stale, want, r.saved)
 	}
 }

@@ -108,7 +108,7 @@ func NewGuard(store GuardStore, limits GuardLimits, clk clock.Clock, log *slog.L
 	return g
 }
 
-// Tried notes that a notification went out to a pushkey, whatever the answer. It never waits.
+// Tried notes that a notification went out to a pushkey, whatever came of it. What was held back on this side does not count. It never waits.
 func (g *Guard) Tried(appID string, key pushers.Pushkey) { g.tried.add(appID, key) }
 
 // Rejected asks what to do with a pusher whose pushkey was rejected. Once the guard of its app has tripped, the answer is to hold it, for requests that were in flight then, too.

@@ -124,11 +124,13 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 	if e.step = s.postponed(e); e.step != nil {
 		return nil
 	}
-	s.Guard.Tried(p.AppID, p.Pushkey)
 	if err := e.told.doubt(ctx, &e.delivery.Notification); err != nil {
 		return err
 	}
 	step := s.Delivery.Deliver(ctx, e.delivery)
+	if step.Verdict != 0 { // what was not sent, because the service was away or full, must not make a wave of rejections look small
+		s.Guard.Tried(p.AppID, p.Pushkey)
+	}
 	if e.alone && step.Action == pushers.Bury {
 		step.Action = pushers.Forget // nobody wants an old number: the next change tells one of its own
 	}
@@ -295,11 +297,12 @@ func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) erro
 	if p == nil {
 		return nil // removed by another errand, or by the user
 	}
+	version := e.told.version // that was rejected: if an earlier call has failed, p may be a newer one
 	saved, err := s.Store.Accounts(ctx, []string{e.user.ID})
 	if err != nil {
 		return err
 	}
-	if now, ok := saved[0][p.Field]; !ok || !now.Version.SameRecord(p.Version) {
+	if now, ok := saved[0][p.Field]; !ok || !now.Version.SameRecord(version) {
 		s.Accounts.Drop(e.user.ID)
 		if e.reported || !ok {
 			return nil
@@ -325,7 +328,7 @@ func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) erro
 		}
 		e.reported = true
 	}
-	if _, err := s.Removed.RemovePusher(ctx, e.user.ID, p.Field, p.Version, e.step.Reason, s.Clock.Now()); err != nil {
+	if _, err := s.Removed.RemovePusher(ctx, e.user.ID, p.Field, version, e.step.Reason, s.Clock.Now()); err != nil {
 		return err
 	}
 	s.Accounts.Drop(e.user.ID)
@@ -334,15 +337,15 @@ func (s *Users) remove(ctx context.Context, e *errand, p *RegisteredPusher) erro
 
 // hold marks a pusher as held because of a trip of its app's guard. Its notification is dropped with that reason.
 func (s *Users) hold(ctx context.Context, e *errand, p *RegisteredPusher, ruling Ruling) error {
-	if mark := HeldMark(ruling.Trip.ID, p.Version); ruling.Trip.ID != "" && mark != e.held {
+	if mark := HeldMark(ruling.Trip.ID, e.told.version); ruling.Trip.ID != "" && mark != e.held {
 		saved, err := s.Counts.Tell(ctx, []ToldChange{{UserID: e.user.ID, Pusher: HeldField(p.AppID, p.Pushkey), From: e.held, To: mark}})
 		if err != nil {
 			return err
 		}
 		e.held = saved[0]
 	}
-	e.step = &pushers.Step{Action: pushers.Forget, Reason: "held", Detail: e.step.Detail, Verdict: e.step.Verdict}
-	return s.ended(ctx, e)
+	e.step = &pushers.Step{Action: pushers.Forget, Reason: "held", Detail: e.step.Detail, Verdict: e.step.Verdict} // no end for the ledger: a replay after the reset may send it
+	return nil
 }
 
 // ended notes in the ledger that the pusher's service has rejected it.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"tocsin/pushers"
@@ -36,12 +35,13 @@ func (s *Users) readTold(a *Account, p *RegisteredPusher, saved map[string]strin
 	wanted := map[string]bool{}
 	for i := range a.Pushers {
 		other := &a.Pushers[i].Pusher
+		wanted[HeldField(other.AppID, other.Pushkey)] = true // the guard's marks are not ours, but those of pushers that are gone are nobody's
 		if s.Badges.Alone(other) {
 			wanted[toldName(other.AppID, other.Pushkey)] = true
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(saved)) {
-		if !wanted[name] && !strings.HasPrefix(name, HeldPrefix) { // the guard's marks are not ours
+		if !wanted[name] {
 			r.stale = append(r.stale, ToldChange{UserID: a.UserID, Pusher: name, From: saved[name]})
 		}
 	}

@@ -110,6 +110,15 @@ func TestRebuildAfterFlush(t *testing.T) {
 	say("$room", "@room look")
 	w.write(w.message("!r:hs", "$plain"))
 	w.all([]string{"$hush", "$room", "$plain"}, 30*time.Second)
+	w.until("five are told", 20*time.Second, func() bool {
+		events := 0
+		for _, request := range w.gateway.Requests()[from:] {
+			if strings.Contains(string(request.Body), `"event_id"`) {
+				events++
+			}
+		}
+		return events >= 5
+	})
 	w.settled(r)
 	told := map[string]string{}
 	for _, request := range w.gateway.Requests()[from:] {
