@@ -38,9 +38,9 @@ func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []
 			continue
 		}
 		for _, u := range n.Users {
-			for _, p := range s.told(n, u, accounts[u.ID]) {
-				if _, before := concerned[u.ID][p]; before {
-					owed[badgePusher{u.ID, p}] = i // what follows it tells the number
+			if n.Kind == KindNotify && concerned[u.ID] != nil {
+				for _, p := range notified(n, &u, accounts[u.ID]) {
+					owed[badgePusher{u.ID, p}] = i // what follows tells the number
 				}
 			}
 			for _, p := range s.untold(n, u, accounts[u.ID]) {
@@ -114,7 +114,7 @@ func (s *Users) untold(n *Notice, u Recipient, a *Account) (untold []*Registered
 		switch n.Kind {
 		case KindRead, KindRedact, KindJoin, KindLeave, KindCall:
 		case KindNotify: // the global rules count it, those of the pusher's profile tag say nothing
-			if e := newErrand(n, u, p); !n.Verdicts[u.Verdict].Notify || e.verdict().Notify {
+			if !n.Verdicts[u.Verdict].Notify || n.verdict(&u, p.ProfileTag).Notify {
 				continue
 			}
 		default:
@@ -125,19 +125,6 @@ func (s *Users) untold(n *Notice, u Recipient, a *Account) (untold []*Registered
 		}
 	}
 	return untold
-}
-
-// told are the pushers of a user that the notice notifies, and so tells the number.
-func (s *Users) told(n *Notice, u Recipient, a *Account) (told []*RegisteredPusher) {
-	if n.Kind != KindNotify || a.Deactivated {
-		return nil
-	}
-	for i := range a.Pushers[:min(len(a.Pushers), maxPushers)] {
-		if e := newErrand(n, u, &a.Pushers[i]); e.verdict().Notify {
-			told = append(told, &a.Pushers[i])
-		}
-	}
-	return told
 }
 
 // join adds those of a notice for one of its users to the errands of that notice.

@@ -12,7 +12,7 @@ import (
 	"tocsin/pushers"
 )
 
-// Metrics are the instruments of the stages.
+// Metrics are the instruments of the stages. Nil counts nothing.
 type Metrics struct {
 	ReceiptsUnresolved metric.Int64Counter // receipts that were given up, because their event did not come
 	Misplaced          metric.Int64Counter // records found in a partition where they must not be: a topic was repartitioned without a drain
@@ -36,7 +36,7 @@ func NewMetrics(provider metric.MeterProvider) *Metrics {
 	}
 }
 
-// settled counts what an attempt came to. A stage that was given no instruments counts nothing.
+// settled counts what an attempt came to.
 func (m *Metrics) settled(ctx context.Context, step pushers.Step) {
 	if m != nil {
 		m.Settled.Add(ctx, 1, metric.WithAttributes(attribute.String("action", step.Action.String()), attribute.String("reason", step.Reason), attribute.String("answer", step.Answer())))
@@ -50,5 +50,9 @@ func (m *Metrics) misplaced(ctx context.Context, topic string, records int64) {
 	}
 }
 
-// noMetrics count nothing.
-func noMetrics() *Metrics { return NewMetrics(noop.NewMeterProvider()) }
+// unresolved counts receipts that were given up.
+func (m *Metrics) unresolved(ctx context.Context, receipts int64) {
+	if m != nil {
+		m.ReceiptsUnresolved.Add(ctx, receipts)
+	}
+}

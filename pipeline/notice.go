@@ -99,6 +99,15 @@ type Attempt struct {
 	Badge        int64  `json:"badge,omitzero"` // of counts alone: counts up, so that the newest of a pusher is known
 }
 
+// verdict is what a user's rules make of the notice for pushers with a profile tag: those of the tag, else the global ones.
+func (n *Notice) verdict(u *Recipient, profileTag string) *Verdict {
+	i := u.Verdict
+	if t, ok := u.Tags[profileTag]; ok {
+		i = t
+	}
+	return &n.Verdicts[i]
+}
+
 // since is the Kafka time that the age counts from.
 func (n *Notice) since() time.Time { return time.UnixMilli(n.Since) }
 

@@ -6,7 +6,7 @@ import "slices"
 
 // Recipients are the local users whose rules are asked about the event at its position, before it is folded in: the joined ones without the sender and without those who may not see it,
 // because they joined after it; of a membership event its target alone, if it is in the room or being invited (as Synapse, a deliberate departure from the specification: nobody's phone
-// should ring because somebody else left). Users of application services are none. Never changes the room's own slice.
+// should ring because somebody else left). Users of application services are none. The slice may be the room's own, until the next Fold: it is for reading.
 func Recipients(r *Room, e *Event, position int64) []string {
 	if e.StateKey != nil && e.Type == "m.room.member" {
 		target := *e.StateKey
@@ -20,7 +20,7 @@ func Recipients(r *Room, e *Event, position int64) []string {
 	if !r.mayHide(position) {
 		i, sends := slices.BinarySearch(joined, e.Sender)
 		if !sends {
-			return slices.Clone(joined)
+			return joined
 		}
 		return slices.Concat(joined[:i], joined[i+1:])
 	}

@@ -51,9 +51,6 @@ func NewRooms(s Rooms, members int) *Rooms {
 	s.unsaved = &unsaved{}
 	s.heaviest = uint32(min(members/4, math.MaxUint32))
 	s.rooms = otter.Must(&otter.Options[string, *Room]{MaximumWeight: uint64(members), Weigher: func(_ string, r *Room) uint32 { return r.weight }})
-	if s.Metrics == nil {
-		s.Metrics = noMetrics()
-	}
 	if s.EventPartitions == nil {
 		s.EventPartitions = func() int { return 0 }
 	}
@@ -222,7 +219,7 @@ func (s *Rooms) save(ctx context.Context, b *batch) error {
 		return err
 	}
 	r.rev = rev
-	s.Metrics.ReceiptsUnresolved.Add(ctx, b.unresolved)
+	s.Metrics.unresolved(ctx, b.unresolved)
 	if b.misplaced > 0 {
 		s.Metrics.misplaced(ctx, s.Topics.Events, b.misplaced)
 	}

@@ -3,6 +3,7 @@ package pipeline
 // One notice to one pusher: checked again, composed with the counts of now, sent once, and what follows carried out.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,11 +56,7 @@ func (e *errand) verdict() *Verdict {
 	if e.alone {
 		return &Verdict{}
 	}
-	i := e.user.Verdict
-	if t, ok := e.user.Tags[e.pusher.ProfileTag]; ok {
-		i = t
-	}
-	return &e.notice.Verdicts[i]
+	return e.notice.verdict(&e.user, e.pusher.ProfileTag)
 }
 
 // send tells the pusher, once, and carries out what follows.
@@ -104,16 +101,13 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 	e.told, e.numbered = s.readTold(a, p, saved.Told), false
 	e.held = saved.Told[HeldField(p.AppID, p.Pushkey)]
 	here := rooms[e.notice.RoomID]
-	reason := s.unwanted(a, e, &here, now)
+	reason, withheld := s.unwanted(a, e, &here, now), s.withheld(p, e)
 	if ended {
 		reason = "already_sent"
 	}
-	if reason == "" {
-		reason = s.withheld(p, e)
-	}
-	if reason != "" {
+	if reason = cmp.Or(reason, withheld); reason != "" {
 		step := pushers.Step{Action: pushers.Forget, Reason: reason}
-		if !e.leaves(reason, now) {
+		if withheld != "" || !e.leaves(reason, now) {
 			e.step = &step
 			return nil
 		}
@@ -138,7 +132,7 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 	return nil
 }
 
-// withheld says why a notification that somebody waits for is dropped without a request, or "".
+// withheld says why nothing is sent to the pusher at all, whoever waits for it, or "".
 func (s *Users) withheld(p *RegisteredPusher, e *errand) string {
 	if trip, tripped := s.Guard.Tripped(p.AppID); IsHeld(e.held, trip, tripped, p.Version) {
 		return "held"
@@ -193,7 +187,7 @@ func (s *Users) unwanted(a *Account, e *errand, here *Unread, now pushers.Counts
 // leaves says whether a pusher has to be told the counts alone, now that the errand's notification is dropped: an attempt at it may have been what the
 // badge shows, or another was to tell the number.
 func (e *errand) leaves(reason string, now pushers.Counts) bool {
-	if e.alone || !e.told.kept || reason == "deactivated" || reason == "before_start" || reason == "held" || reason == "shadow" {
+	if e.alone || !e.told.kept || reason == "deactivated" || reason == "before_start" {
 		return false
 	}
 	return e.told.now.doubtful() || (e.owes || e.notice.Kind == KindRetry) && e.told.now.differs(now)

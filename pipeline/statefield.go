@@ -3,7 +3,6 @@ package pipeline
 // The form in which a room's state is saved: one field for each thing that anybody asks for, "POSITION VALUE", where POSITION is where the value became the room's state (imported: 0).
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"strconv"
@@ -166,8 +165,7 @@ func hashOf(eventID string) eventHash {
 	if eventID == "" {
 		return 0
 	}
-	sum := sha256.Sum256([]byte(eventID))
-	return eventHash(binary.BigEndian.Uint64(sum[:]) >> (64 - 8*eventHashBytes))
+	return eventHash(hashName(eventID) >> (64 - 8*eventHashBytes))
 }
 
 func (h eventHash) String() string {

@@ -148,7 +148,7 @@ type CountStore interface {
 	ChangeCounts(ctx context.Context, changes []CountChange) error
 	// Counts reads what each user has saved in all rooms and of all pushers, in the order of the users.
 	Counts(ctx context.Context, userIDs []string) ([]SavedCounts, error)
-	// CountsFor is Counts of one user who is about to be told something, and whether that delivery has come to its end before (see [Ledger]). A delivery without id has no entry.
+	// CountsFor is Counts of one user who is about to be told something, and whether that delivery has come to its end before (see ledger.go). A delivery without id has no entry.
 	CountsFor(ctx context.Context, userID, deliveryID string) (saved SavedCounts, ended bool, err error)
 	// Tell makes the changes whose From still holds, and returns what is saved of each pusher then: To, or what somebody else has saved.
 	Tell(ctx context.Context, changes []ToldChange) ([]string, error)

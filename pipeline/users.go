@@ -126,10 +126,8 @@ func (s *Users) pushes(n *Notice, rec *stream.Record) bool {
 func (s *Users) errands(ctx context.Context, n *Notice, u Recipient, a *Account) (es []*errand) {
 	switch n.Kind {
 	case KindNotify:
-		for i := range a.Pushers[:min(len(a.Pushers), maxPushers)] {
-			if e := newErrand(n, u, &a.Pushers[i]); e.verdict().Notify {
-				es = append(es, e)
-			}
+		for _, p := range notified(n, &u, a) {
+			es = append(es, newErrand(n, u, p))
 		}
 	case KindRetry, KindBadge:
 		p := a.Pusher(n.Retry.AppID, n.Retry.Pushkey)
@@ -141,6 +139,16 @@ func (s *Users) errands(ctx context.Context, n *Notice, u Recipient, a *Account)
 		return []*errand{newErrand(n, u, p)}
 	}
 	return es
+}
+
+// notified are the pushers of a user that the notice of an event notifies.
+func notified(n *Notice, u *Recipient, a *Account) (told []*RegisteredPusher) {
+	for i := range a.Pushers[:min(len(a.Pushers), maxPushers)] {
+		if p := &a.Pushers[i]; n.verdict(u, p.ProfileTag).Notify {
+			told = append(told, p)
+		}
+	}
+	return told
 }
 
 // admit lets errands wait in the lanes of their pushers; those for a lane that is too slow come back from the first retry tier.

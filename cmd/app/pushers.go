@@ -333,7 +333,7 @@ func ListPushers(ctx context.Context, cfg *config.Config, userID string, w io.Wr
 // states is what may keep pushers of a user from being pushed to.
 type states struct {
 	trips   map[string]pipeline.Trip
-	marks   map[string]string
+	marks   map[string]string // of the rejection guard, among what pushers were told
 	control *pipeline.Control
 	removed []pipeline.RemovedPusher
 }
@@ -342,7 +342,10 @@ func readStates(ctx context.Context, store *state.Store, userID string) (s state
 	s.control = pipeline.NewControl(store, slog.New(slog.DiscardHandler))
 	var errs [4]error
 	s.trips, errs[0] = store.Trips(ctx)
-	s.marks, errs[1] = store.HeldMarks(ctx, userID)
+	saved, err := store.Counts(ctx, []string{userID})
+	if errs[1] = err; err == nil {
+		s.marks = saved[0].Told
+	}
 	errs[2] = s.control.Poll(ctx)
 	errs[3] = store.ScanRemoved(ctx, userID, func(some []pipeline.RemovedPusher) error { s.removed = append(s.removed, some...); return nil })
 	slices.SortFunc(s.removed, func(a, b pipeline.RemovedPusher) int {

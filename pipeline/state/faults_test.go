@@ -317,9 +317,10 @@ func everyCall(s *Store) map[string]func(ctx context.Context) error {
 		"ScanRemoved": func(ctx context.Context) error {
 			return s.ScanRemoved(ctx, user, func([]pipeline.RemovedPusher) error { return nil })
 		},
-		"Sent": func(ctx context.Context) error { _, err := s.Sent(ctx, user, []string{"hush"}); return err },
-		"MarkSent": func(ctx context.Context) error {
-			return s.MarkSent(ctx, user, "hush", pipeline.EndDelivered, time.Hour)
+		"CountsFor": func(ctx context.Context) error { _, _, err := s.CountsFor(ctx, user, "hush"); return err },
+		"Settle": func(ctx context.Context) error {
+			_, err := s.Settle(ctx, pipeline.Settlement{UserID: user, DeliveryID: "hush", End: pipeline.EndDelivered, TTL: time.Hour})
+			return err
 		},
 		"NoteTried": func(ctx context.Context) error {
 			return s.NoteTried(ctx, time.Unix(0, 0), time.Minute, map[string][]string{"hush": {"hush"}})
@@ -334,7 +335,6 @@ func everyCall(s *Store) map[string]func(ctx context.Context) error {
 			_, _, err := s.ResetGuard(ctx, "hush", time.Unix(0, 0), time.Minute)
 			return err
 		},
-		"HeldMarks":          func(ctx context.Context) error { _, err := s.HeldMarks(ctx, user); return err },
 		"Pause":              func(ctx context.Context) error { return s.Pause(ctx, pipeline.Pause{Apps: "hush"}) },
 		"Resume":             func(ctx context.Context) error { _, err := s.Resume(ctx, "hush"); return err },
 		"Paused":             func(ctx context.Context) error { _, err := s.Paused(ctx); return err },

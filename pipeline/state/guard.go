@@ -187,18 +187,3 @@ func (s *Store) ResetGuard(ctx context.Context, appID string, now time.Time, win
 	}
 	return trip, true, nil
 }
-
-// HeldMarks are the marks of a user's pushers that are, or were, held: by the names that [pipeline.HeldField] gives.
-func (s *Store) HeldMarks(ctx context.Context, userID string) (map[string]string, error) {
-	answers, err := s.ask(ctx, "read which pushers are held", 1, func(pipe redis.Pipeliner, _ int) { pipe.HGetAll(ctx, s.keys.counts(userID)) })
-	if err != nil {
-		return nil, err
-	}
-	marks := map[string]string{}
-	for field, mark := range answers[0].(*redis.MapStringStringCmd).Val() {
-		if name, ok := strings.CutPrefix(field, toldMark); ok && strings.HasPrefix(name, pipeline.HeldPrefix) {
-			marks[name] = mark
-		}
-	}
-	return marks, nil
-}

@@ -503,21 +503,3 @@ func TestUnreadableTrip(t *testing.T) {
 		t.Errorf("after a reset: %v, %v", trips, err)
 	}
 }
-
-func TestHeldMarks(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, cfg Config) {
-		s, ctx := open(t, cfg), t.Context()
-		change(t, s, replacing("@a:x", "!room:x", "1"))
-		field := pipeline.HeldField("app", pushkey(1))
-		for _, name := range []string{field, "another"} {
-			if _, err := s.Tell(ctx, []pipeline.ToldChange{{UserID: "@a:x", Pusher: name, To: "mark"}}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, err := s.HeldMarks(ctx, "@a:x")
-		if diff := cmp.Diff(map[string]string{field: "mark"}, got); err != nil || diff != "" {
-			t.Errorf("%v (-want +got):\n%s", err, diff)
-		}
-	})
-}

@@ -9,7 +9,7 @@ package state
 //	<p>{sN}:account:<user>           hash  ApplyAccounts, RemovePusher, RestorePushers      for ever                200 + 190 a field + its JSON; a tombstone 140
 //	<p>{sN}:removed:<user>           hash  RemovePusher (remove_pusher.lua), ForgetRemoved  30 days since the last  210 a pusher + its JSON; at most maxRemoved
 //	<p>{sN}:counts:<user>            hash  ChangeCounts, Tell (change_counts.lua)           for ever                100 + 52 a room + 1 to 2 an unread notification + 45 a pusher; see below
-//	<p>{sN}:sent:<delivery>          text  MarkSent                                         delivery.ledger_ttl     150
+//	<p>{sN}:sent:<delivery>          text  Settle (settle.lua)                              delivery.ledger_ttl     150
 //	<p>{sN}:room:<room>              hash  SaveRoom, FillRoom                               for ever                150 + 115 a member, also one who has left
 //	<p>{sN}:threads:<room>           hash  SaveRoom (save_room.lua)                         for ever                145 an event of the index that is in a thread
 //	<p>{sN}:index:<room>             zset  SaveRoom (save_room.lua)                         for ever                50 an event id, 145 in rooms of more than 128; at most indexSize

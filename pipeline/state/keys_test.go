@@ -47,7 +47,7 @@ func TestKeys(t *testing.T) {
 		if _, err := s.RemovePusher(ctx, user, "f", pipeline.Version{}, "rejected", time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.MarkSent(ctx, user, "delivery", pipeline.EndDelivered, 26*time.Hour); err != nil {
+		if _, err := s.Settle(ctx, pipeline.Settlement{UserID: user, DeliveryID: "delivery", End: pipeline.EndDelivered, TTL: 26 * time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Pause(ctx, pipeline.Pause{}); err != nil {

@@ -1,42 +1,49 @@
 package state
 
-// The ledger: deliveries that have come to their end.
+// The ledger: deliveries that have come to their end, read and written with the counts of their user.
 
 import (
 	"context"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"tocsin/pipeline"
 )
 
-var _ pipeline.Ledger = (*Store)(nil)
-
-// queueSent queues the question whether a delivery has come to its end: 1 is yes. Its key is of the user's shard, so the question travels with others about the user.
-func (s *Store) queueSent(ctx context.Context, pipe redis.Pipeliner, userID, deliveryID string) *redis.IntCmd {
-	return pipe.Exists(ctx, s.keys.sent(userID, deliveryID))
+// CountsFor implements [pipeline.CountStore] in one round trip.
+func (s *Store) CountsFor(ctx context.Context, userID, deliveryID string) (saved pipeline.SavedCounts, ended bool, err error) {
+	questions := 1
+	if deliveryID != "" {
+		questions = 2
+	}
+	answers, err := s.ask(ctx, "read counts", questions, func(pipe redis.Pipeliner, i int) {
+		if i == 0 {
+			pipe.HGetAll(ctx, s.keys.counts(userID))
+		} else {
+			pipe.Exists(ctx, s.keys.sent(userID, deliveryID)) // its key is of the user's shard
+		}
+	})
+	if err != nil {
+		return saved, false, err
+	}
+	return savedCounts(answers[0]), questions == 2 && answers[1].(*redis.IntCmd).Val() == 1, nil
 }
 
-// Sent implements [pipeline.Ledger].
-func (s *Store) Sent(ctx context.Context, userID string, deliveryIDs []string) ([]bool, error) {
-	answers, err := s.ask(ctx, "read the ledger", len(deliveryIDs), func(pipe redis.Pipeliner, i int) {
-		s.queueSent(ctx, pipe, userID, deliveryIDs[i])
-	})
+// Settle implements [pipeline.CountStore] in one round trip.
+func (s *Store) Settle(ctx context.Context, settled pipeline.Settlement) ([]string, error) {
+	const op = "settle a delivery"
+	args := []any{int(settled.End), settled.TTL.Milliseconds()}
+	for _, c := range settled.Told {
+		args = append(args, toldMark+c.Pusher, c.From, c.To)
+	}
+	keys := []string{s.keys.sent(settled.UserID, settled.DeliveryID), s.keys.counts(settled.UserID)}
+	answer, err := s.runOne(ctx, op, settleScript, keys, args...)
 	if err != nil {
 		return nil, err
 	}
-	sent := make([]bool, len(deliveryIDs))
-	for i, answer := range answers {
-		sent[i] = answer.(*redis.IntCmd).Val() == 1
+	saved, err := answer.StringSlice()
+	if err != nil || len(saved) != len(settled.Told) {
+		return nil, s.fail(ctx, op, errUnreadable)
 	}
-	return sent, nil
-}
-
-// MarkSent implements [pipeline.Ledger].
-func (s *Store) MarkSent(ctx context.Context, userID, deliveryID string, end pipeline.End, ttl time.Duration) error {
-	_, err := s.ask(ctx, "write the ledger", 1, func(pipe redis.Pipeliner, _ int) {
-		pipe.Set(ctx, s.keys.sent(userID, deliveryID), int(end), ttl) // a small number, which Redis keeps without a value of its own
-	})
-	return err
+	return saved, nil
 }

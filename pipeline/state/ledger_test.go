@@ -1,13 +1,9 @@
 package state
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 
 	"tocsin/pipeline"
 )
@@ -18,28 +14,24 @@ func TestLedger(t *testing.T) {
 		s, ctx := open(t, cfg), t.Context()
 		const user = "@a:x"
 		ids := []string{"delivered", "never", "rejected"}
-		sent := func(want ...bool) {
+		ended := func(user string, want ...bool) {
 			t.Helper()
-			got, err := s.Sent(ctx, user, ids)
-			if diff := cmp.Diff(want, got); err != nil || diff != "" {
-				t.Errorf("%v (-want +got):\n%s", err, diff)
-			}
-		}
-		sent(false, false, false)
-		for range 2 { // the answer was lost: once more
-			for id, end := range map[string]pipeline.End{"delivered": pipeline.EndDelivered, "rejected": pipeline.EndRejected} {
-				if err := s.MarkSent(ctx, user, id, end, time.Hour); err != nil {
-					t.Fatal(err)
+			for i, id := range ids {
+				if _, got, err := s.CountsFor(ctx, user, id); err != nil || got != want[i] {
+					t.Errorf("%s of %s: %v, %v; want %v", id, user, got, err, want[i])
 				}
 			}
 		}
-		sent(true, false, true)
-		if got, err := s.Sent(ctx, "@bob:x", ids); err != nil || got[0] || got[2] {
-			t.Errorf("another user: %v, %v", got, err)
+		ended(user, false, false, false)
+		for range 2 { // the answer was lost: once more
+			for id, end := range map[string]pipeline.End{"delivered": pipeline.EndDelivered, "rejected": pipeline.EndRejected} {
+				if saved, err := s.Settle(ctx, pipeline.Settlement{UserID: user, DeliveryID: id, End: end, TTL: time.Hour}); err != nil || len(saved) != 0 {
+					t.Fatal(saved, err)
+				}
+			}
 		}
-		if got, err := s.Sent(ctx, user, nil); err != nil || len(got) != 0 {
-			t.Errorf("nothing asked: %v, %v", got, err)
-		}
+		ended(user, true, false, true)
+		ended("@bob:x", false, false, false)
 		if ttl, err := s.client().TTL(ctx, s.keys.sent(user, "delivered")).Result(); err != nil || ttl <= 0 || ttl > time.Hour {
 			t.Errorf("an entry lives for %v, %v", ttl, err)
 		}
@@ -94,19 +86,10 @@ func TestLedgerTravels(t *testing.T) {
 // BenchmarkLedger is what a question costs beside one about the counts.
 func BenchmarkLedger(b *testing.B) {
 	s := open(b, single(b))
-	for _, tc := range []struct {
-		name string
-		also bool
-	}{{"counts", false}, {"counts and ledger", true}} {
+	for _, tc := range []struct{ name, id string }{{"counts", ""}, {"counts and ledger", "0123456789abcdef0123456789abcdef"}} {
 		b.Run(tc.name, func(b *testing.B) {
-			ctx := context.Background()
 			for b.Loop() {
-				if _, err := s.ask(ctx, "read", 1, func(pipe redis.Pipeliner, _ int) {
-					pipe.HGetAll(ctx, s.keys.counts("@a:x"))
-					if tc.also {
-						s.queueSent(ctx, pipe, "@a:x", "0123456789abcdef0123456789abcdef")
-					}
-				}); err != nil {
+				if _, _, err := s.CountsFor(b.Context(), "@a:x", tc.id); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -122,7 +122,7 @@ func (p *partition) begin(taking context.Context, committed commit) (offset int6
 			return nil
 		}
 		p.tell(committed, at)
-		offset = p.rewinds(committed, at)
+		offset = p.rewinds(taking, committed, at)
 		if cfg.Start != nil {
 			known := offset
 			if at.verdict == isFresh {

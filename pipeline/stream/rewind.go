@@ -47,7 +47,7 @@ func (h *history) saw(at time.Time, done int64) {
 }
 
 // rewinds says where to begin when the memory may have changed since the commit: at the committed place, or below it.
-func (p *partition) rewinds(committed commit, at resumption) (offset int64) {
+func (p *partition) rewinds(taking context.Context, committed commit, at resumption) (offset int64) {
 	lost := p.memory != "" && committed.note.memory != "" && p.memory != committed.note.memory
 	if !lost || at.verdict != goesOn && at.verdict != wasCut {
 		return at.offset // and where the log begins anew, so does the work
@@ -57,7 +57,7 @@ func (p *partition) rewinds(committed commit, at resumption) (offset int64) {
 	if offset == at.offset {
 		level = slog.LevelDebug
 	}
-	p.log.Log(context.Background(), level, "what was saved of the last records may be lost: they are read again, and nobody is told of them a second time", "records", at.offset-offset, "offset", offset, "committed", at.offset)
+	p.log.Log(taking, level, "what was saved of the last records may be lost: they are read again, and nobody is told of them a second time", "records", at.offset-offset, "offset", offset, "committed", at.offset)
 	return offset
 }
 

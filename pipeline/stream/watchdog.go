@@ -97,7 +97,8 @@ func (c *Consumer) Stuck() []Stuck {
 // Many calls are stuck at once when a server hangs: so many of them are named in the log, the others counted.
 const namedStuck = 20
 
-// patrol says in the log which calls are stuck, once each, and when they go on. The returned function ends that.
+// patrol says in the log which calls are stuck, once each, and when they go on. The returned function ends that, and nothing else does: what hangs although everything was cut off is
+// to be named, too.
 func (c *Consumer) patrol() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
