@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"strings"
 
-	"tocsin/clock"
 	"tocsin/config"
 	"tocsin/pipeline/state"
 	"tocsin/pipeline/stream"
@@ -57,7 +55,7 @@ func (c *checker) warn(what, text string) { fmt.Fprintf(c.out, "warning %-14s %s
 
 // kafka looks at the connection, then at each topic.
 func (c *checker) kafka() {
-	cluster, err := connectKafka(c.cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{})
+	cluster, err := quietKafka(c.cfg)
 	if err != nil {
 		c.say("kafka", err, "")
 		return
@@ -149,7 +147,7 @@ func atLeast(key, have, want string) error {
 
 // redis looks at the connection and the settings that keep what is acknowledged.
 func (c *checker) redis() {
-	store, err := openRedis(c.cfg, slog.New(slog.DiscardHandler))
+	store, err := quietRedis(c.cfg)
 	if err != nil {
 		c.say("redis", err, "")
 		return

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"tocsin/clock"
 	"tocsin/config"
 	"tocsin/pipeline"
 	"tocsin/pipeline/stream"
@@ -62,7 +60,7 @@ func openLetters(ctx context.Context, cfg *config.Config, opts DeadLetterOptions
 			return nil, fmt.Errorf("%w: --app: %w", ErrUsage, err)
 		}
 	}
-	if l.cluster, err = connectKafka(cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{}); err != nil {
+	if l.cluster, err = quietKafka(cfg); err != nil {
 		return nil, err
 	}
 	if _, err := l.cluster.Topics(ctx, cfg.Topics.DeadLetter); err != nil {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"tocsin/config"
@@ -61,7 +60,7 @@ func Explain(ctx context.Context, cfg *config.Config, opts ExplainOptions, w io.
 
 // lookUp asks what the running deployment knows now.
 func lookUp(ctx context.Context, cfg *config.Config, userID, roomID string, w io.Writer) (*pipeline.Room, map[string]pipeline.VersionedValue, map[string][]byte, error) {
-	store, err := openRedis(cfg, slog.New(slog.DiscardHandler))
+	store, err := quietRedis(cfg)
 	if err != nil {
 		return nil, nil, nil, err
 	}

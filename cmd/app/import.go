@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 
 	"tocsin/clock"
 	"tocsin/config"
@@ -23,13 +22,12 @@ const importBatch = 5000
 // ImportRooms reads state events in client format with room_id, one JSON object a line, and fills in what is not known of their rooms. What the stream has told already stays: it is
 // newer. It can be run again, and while workers run.
 func ImportRooms(ctx context.Context, cfg *config.Config, r io.Reader, w io.Writer) error {
-	log := slog.New(slog.DiscardHandler)
-	store, err := openRedis(cfg, log)
+	store, err := quietRedis(cfg)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	cluster, err := connectKafka(cfg, Options{}, log, clock.System{})
+	cluster, err := quietKafka(cfg)
 	if err != nil {
 		return err
 	}

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"tocsin/clock"
 	"tocsin/config"
 	"tocsin/delivery"
 	"tocsin/pipeline/stream"
@@ -63,7 +61,7 @@ func (s standing) lag() int64 { return s.End - min(max(s.begin(), s.First), s.En
 func connectSmall(cfg *config.Config) (*stream.Cluster, error) {
 	small := *cfg
 	small.Kafka.FetchBytes = 1 << 10 // a larger record still comes
-	return connectKafka(&small, Options{}, slog.New(slog.DiscardHandler), clock.System{})
+	return quietKafka(&small)
 }
 
 // standings is where a group is in each partition of its topic.

@@ -34,7 +34,7 @@ func Pause(ctx context.Context, cfg *config.Config, apps, by string, w io.Writer
 	if err := store.Pause(ctx, pipeline.Pause{Apps: apps, At: clock.System{}.Now(), By: printable(by)}); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s is paused: within two seconds workers begin no request any more. `tocsin resume%s` lets it go on.\n", scope(apps), appFlag(apps))
+	fmt.Fprintf(w, "%s is paused: within three seconds workers begin no request any more. `tocsin resume%s` lets it go on.\n", scope(apps), appFlag(apps))
 	return nil
 }
 

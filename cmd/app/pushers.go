@@ -23,31 +23,6 @@ import (
 	"tocsin/pushers"
 )
 
-// openDeployment opens the Redis of a deployment that has run before: the tools change what there is, and begin nothing. A wrong key_prefix must not look like a deployment without
-// anything.
-func openDeployment(ctx context.Context, cfg *config.Config) (*state.Store, error) {
-	store, err := openRedis(cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
-	meta, known, err := store.Meta(ctx)
-	switch {
-	case err != nil:
-	case !known:
-		err = fmt.Errorf("redis holds nothing of a deployment under redis.key_prefix %q: is it the right one, and has a worker been started?", cfg.Redis.KeyPrefix)
-	case meta.Shards != cfg.Redis.Shards:
-		err = fmt.Errorf("redis.shards is %d, and this Redis was first used with %d: set it to that", cfg.Redis.Shards, meta.Shards)
-	}
-	if err != nil {
-		store.Close()
-		return nil, err
-	}
-	return store, nil
-}
-
-// timeFormat is how people are told times.
-const timeFormat = "2006-01-02 15:04:05 MST"
-
 // ShowGuard writes which apps' rejection guards have tripped.
 func ShowGuard(ctx context.Context, cfg *config.Config, w io.Writer) error {
 	store, err := openDeployment(ctx, cfg)
@@ -85,16 +60,6 @@ func ShowGuard(ctx context.Context, cfg *config.Config, w io.Writer) error {
 
 // minutes writes a whole number of minutes.
 func minutes(d time.Duration) string { return strings.TrimSuffix(d.String(), "0s") }
-
-// printable keeps what users named from doing something to a terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-}
 
 // ResetGuard lets the guard of an app begin anew: what was held is pushed to again.
 func ResetGuard(ctx context.Context, cfg *config.Config, appID string, w io.Writer) error {
@@ -148,7 +113,7 @@ func RestorePushers(ctx context.Context, cfg *config.Config, opts RestoreOptions
 	defer store.Close()
 	r := &restoration{store: store, topic: cfg.Topics.Feedback, filter: pipeline.RemovedFilter{Apps: apps, Since: opts.Since}, dryRun: opts.DryRun, out: w, began: time.Now(), done: map[string]*restoredApp{}}
 	if !opts.DryRun {
-		cluster, err := connectKafka(cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{})
+		cluster, err := quietKafka(cfg)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"time"
 
-	"tocsin/clock"
 	"tocsin/config"
 	"tocsin/pipeline"
 	"tocsin/pipeline/state"
@@ -24,12 +23,12 @@ const rebuildReport = time.Second
 // come to its end; if it is interrupted, it is run again. What users had unread is in no topic: counts start again.
 func Rebuild(ctx context.Context, cfg *config.Config, w io.Writer) error {
 	log := slog.New(slog.DiscardHandler)
-	store, err := openRedis(cfg, log)
+	store, err := quietRedis(cfg)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	cluster, err := connectKafka(cfg, Options{}, log, clock.System{})
+	cluster, err := quietKafka(cfg)
 	if err != nil {
 		return err
 	}

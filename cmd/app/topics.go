@@ -6,12 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strconv"
 	"time"
 
-	"tocsin/clock"
 	"tocsin/config"
 	"tocsin/delivery"
 	"tocsin/pipeline/stream"
@@ -78,7 +76,7 @@ func topicNames(cfg *config.Config) []string {
 
 // CreateTopics makes the topics that are missing and tells w about each. What exists is left as it is.
 func CreateTopics(ctx context.Context, cfg *config.Config, opts TopicOptions, w io.Writer) error {
-	cluster, err := connectKafka(cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{})
+	cluster, err := quietKafka(cfg)
 	if err != nil {
 		return err
 	}

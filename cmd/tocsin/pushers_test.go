@@ -100,7 +100,7 @@ func TestWrongCertificate(t *testing.T) {
 		t.Errorf("list:\n%s", out)
 	}
 
-	said(t, env, []string{"pause", "--app", "i*"}, `Sending to i* is paused: within two seconds workers begin no request any more. `+"`tocsin resume --app \"i*\"`")
+	said(t, env, []string{"pause", "--app", "i*"}, `Sending to i* is paused: within three seconds workers begin no request any more. `+"`tocsin resume --app \"i*\"`")
 	said(t, env, []string{"paused"}, "Paused: Sending to i*, since ", " on ")
 	if out := said(t, env, []string{"pushers", "list", alice}); strings.Count(out, "paused") != 1 {
 		t.Errorf("list:\n%s", out)
