@@ -61,7 +61,7 @@ func (l *link) enter(ctx context.Context) (leave func(), err error) {
 type links struct {
 	dialer  dialer
 	dialing sync.WaitGroup
-	ctx     context.Context // ends when they are closed
+	ctx     context.Context // of dialling, for all who wait for a connection: close ends it, and waits for that
 	cancel  context.CancelFunc
 
 	mu       sync.Mutex

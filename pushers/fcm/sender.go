@@ -57,9 +57,10 @@ type Sender struct {
 	exchanges http.RoundTripper // carrier, and what Options.Wrap put around it
 	keeper    keeper
 
-	life    context.Context // ends with Close
-	stop    context.CancelFunc
-	running sync.WaitGroup // what the Sender does by itself: fetch tokens, watch the key file
+	watching *credential.Watcher // of the key file
+	life     context.Context     // of what the Sender does by itself, for all who send: Close ends it, and waits for that
+	stop     context.CancelFunc
+	running  sync.WaitGroup // fetches of tokens
 }
 
 // New makes a Sender. An error begins with the key of the configuration that can't be used. Close it when nobody sends any more.
@@ -85,16 +86,12 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	if opts.Wrap != nil {
 		s.exchanges = opts.Wrap(s.carrier)
 	}
-	s.life, s.stop = context.WithCancel(context.Background())
 	s.keeper = keeper{path: cfg.ServiceAccountFile, parse: s.account, log: opts.Log}
-	if err := s.keeper.load(); err != nil {
+	if err := s.keeper.read(); err != nil {
 		return nil, fmt.Errorf("service_account_file: %w", err)
 	}
-	watcher, err := s.keeper.watcher()
-	if err != nil {
-		return nil, fmt.Errorf("service_account_file: it can't be watched: %w", err)
-	}
-	s.running.Go(func() { s.keeper.watch(s.life, watcher) })
+	s.life, s.stop = context.WithCancel(context.Background())
+	s.watching = credential.Watch([]string{cfg.ServiceAccountFile}, s.keeper.read, opts.Log)
 	return s, nil
 }
 
@@ -115,6 +112,7 @@ func (s *Sender) account(raw []byte) (*account, error) {
 
 // Close ends what the Sender does by itself, and closes the idle connections.
 func (s *Sender) Close() {
+	s.watching.Stop()
 	s.stop()
 	s.running.Wait()
 	s.carrier.close()

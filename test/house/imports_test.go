@@ -21,7 +21,7 @@ var table = map[string][]string{
 	"pushers":          {},
 	"pushers/outbound": {"pushers", "credential"},
 	"pushers/gateway":  {"pushers", "pushers/outbound", "clock"},
-	"pushers/webpush":  {"pushers", "pushers/outbound", "clock"},
+	"pushers/webpush":  {"pushers", "pushers/outbound", "clock", "credential"},
 	"pushers/fcm":      {"pushers", "clock", "credential"},
 	"pushers/apns":     {"pushers", "clock", "credential"},
 	"delivery":         {"pushers", "clock", "credential"},
