@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"tocsin/pushers/outbound"
 )
 
 const (
@@ -257,7 +259,7 @@ func (d *dialer) connect(ctx context.Context, id *identity) (net.Conn, error) {
 	plain, err := d.net(ctx, "tcp", d.address)
 	if err != nil {
 		reason := reasonConnect
-		if isDNS(err) {
+		if outbound.IsDNS(err) {
 			reason = reasonDNS
 		}
 		return nil, &dialError{reason, err}

@@ -207,7 +207,7 @@ func (p *progress) trace(ctx context.Context) context.Context {
 
 // left says that the request may have been received in full, now that err has ended it. A request that is cut short by time may still be about to be written.
 func (p *progress) left(err error) bool {
-	return p.written.Load() || p.began.Load() && isTimeout(err)
+	return p.written.Load() || p.began.Load() && cutShort(err)
 }
 
 // provenFor is how long an accepted device token speaks for the app's credentials, topic and environment.

@@ -28,6 +28,7 @@ import (
 	"tocsin/clock"
 	"tocsin/credential"
 	"tocsin/pushers"
+	"tocsin/pushers/outbound"
 )
 
 // Options are what a Sender is embedded with. The zero value is the real world.
@@ -44,10 +45,8 @@ type Options struct {
 	Log *slog.Logger
 }
 
-const (
-	maxReply  = 64 << 10
-	userAgent = "tocsin"
-)
+// maxReply bounds what is read of a reply.
+const maxReply = 64 << 10
 
 // Sender sends notifications for one app. It is safe for concurrent use, and bounds nothing but time: whoever calls it decides how many requests there are at once.
 type Sender struct {
@@ -188,7 +187,7 @@ func request(ctx context.Context, to *url.URL, token credential.Secret, body []b
 			"Authorization": {"Bearer " + token.Reveal()},
 			"Content-Type":  {"application/json"},
 			"Accept":        {"application/json"},
-			"User-Agent":    {userAgent},
+			"User-Agent":    {outbound.UserAgent},
 		},
 		Body:          reader,
 		GetBody:       newBody, // for a connection that closes before it has taken the request
