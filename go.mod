@@ -10,7 +10,7 @@ require (
 	github.com/cenkalti/backoff/v5 v5.0.3 // pauses between attempts to reach a server
 	github.com/cespare/xxhash/v2 v2.3.0 // shards of users and rooms
 	github.com/compose-spec/compose-go/v2 v2.16.2 // reads docker-compose.yml in its test
-	github.com/fsnotify/fsnotify v1.10.1 // sees that the file of a key has changed
+	github.com/fsnotify/fsnotify v1.10.1 // sees that the file of a credential has changed
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // the coming encoding/json/v2: exact names, no repeated ones
 	github.com/gobwas/glob v1.1.0 // patterns of push rules
 	github.com/goccy/go-yaml v1.19.2 // the configuration file, with line and column

@@ -1,5 +1,5 @@
-// Package credential holds what opens doors: secrets that can't be printed, and the files of a TLS connection. Kafka, Redis and the
-// push services share it.
+// Package credential holds what opens doors: secrets that can't be printed, the files of a TLS connection, and the watch over files
+// that are replaced while they are in use. Kafka, Redis and the push services share it.
 package credential
 
 // A text that must not be seen.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"tocsin/pushers"
+	"tocsin/pushers/outbound"
 )
 
 // The reasons of an outcome that are not Apple's words. Metrics are labelled with them, so the list is short and fixed; those of Apple are the table below.
@@ -45,8 +46,6 @@ const (
 	untilTokenMayChange = 5 * time.Minute
 	// fewTries is what a refusal is worth that a device may have mended meanwhile.
 	fewTries = 4
-	// longestWait bounds what the service may ask for.
-	longestWait = time.Hour
 )
 
 // action is what a reason of Apple calls for.
@@ -161,7 +160,7 @@ func classify(a attempt, f facts) judgement {
 		return judgement{outcome: pushers.Outcome{Verdict: pushers.Delivered, Reason: reasonAccepted, Status: a.status}}
 	}
 	reason, timestamp := readReply(a.reply)
-	o := pushers.Outcome{Verdict: pushers.Retry, Status: a.status, Reason: reason, RetryAfter: retryAfter(a.header, f.now)}
+	o := pushers.Outcome{Verdict: pushers.Retry, Status: a.status, Reason: reason, RetryAfter: outbound.RetryAfter(a.header, f.now)}
 	what, known := table[key{a.status, reason}]
 	if !known {
 		return judgement{outcome: classifyUnknown(o)}
@@ -206,14 +205,14 @@ func (what action) judge(o pushers.Outcome, timestamp int64, f facts) judgement 
 // classifyUnknown says what an answer means that is not in the table. What does not speak as Apple does is something on the way, which the operator must look at.
 func classifyUnknown(o pushers.Outcome) pushers.Outcome {
 	apple := o.Reason != ""
-	o.Reason = statusReason(o.Status)
+	o.Reason = outbound.StatusReason(o.Status)
 	switch s := o.Status; {
 	case s >= 500 || s == http.StatusTooManyRequests || s == http.StatusRequestTimeout || s == http.StatusTooEarly:
 	case s >= 400 && apple:
 		o.Verdict, o.RetryAfter = pushers.Drop, 0
 	default:
 		o.Verdict, o.RetryAfter, o.Reason = pushers.Misconfigured, untilFixed, reasonNotApple
-		o.Cause = errors.New(statusReason(s) + ", and not in Apple's words: is base_url right?")
+		o.Cause = errors.New(outbound.StatusReason(s) + ", and not in Apple's words: is base_url right?")
 	}
 	return o
 }
@@ -241,10 +240,10 @@ func classifyError(a attempt) judgement {
 		return judgement{outcome: o, remedy: reconnect}
 	case !a.sent:
 		o.Reason = reasonUnsent
-		return judgement{outcome: o, remedy: reconnect, replace: a.silent || !isTimeout(a.err)}
+		return judgement{outcome: o, remedy: reconnect, replace: a.silent || !cutShort(a.err)}
 	}
 	o.Verdict, o.Reason = pushers.Uncertain, reasonNoAnswer
-	if isTimeout(a.err) {
+	if cutShort(a.err) {
 		o.Reason = reasonTimeout
 	}
 	return judgement{outcome: o, replace: a.silent}
@@ -270,13 +269,10 @@ func (a attempt) refused() (reason string, ok bool) {
 // unprocessed says that a GOAWAY named our stream as one that is not taken: the library has no better way to tell it from those that were taken and are not answered any more.
 func unprocessed(err error) bool { return strings.Contains(err.Error(), "http2: Transport received ") }
 
-func isTimeout(err error) bool {
+// cutShort says that our time ended the request, or whoever asked for it did. [outbound.IsTimeout] counts timeouts of the connection, too: here they end the connection, and
+// say nothing of whether a push on it has left.
+func cutShort(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-}
-
-func isDNS(err error) bool {
-	var dns *net.DNSError
-	return errors.As(err, &dns)
 }
 
 // readReply is what Apple says beside the status: why, and since when a token is dead, in milliseconds since 1970 (0: it does not say). What is not in Apple's
@@ -291,28 +287,4 @@ func readReply(reply []byte) (reason string, timestamp int64) {
 	}
 	timestamp, _ = strconv.ParseInt(strings.Trim(string(r.Timestamp), `"`), 10, 64)
 	return r.Reason, timestamp
-}
-
-// statusReason is the reason for a status that comes without one of Apple's: itself if it is one that servers are known to give, else its class.
-func statusReason(status int) string {
-	switch {
-	case http.StatusText(status) != "":
-		return "http_" + strconv.Itoa(status)
-	case status >= 100 && status < 600:
-		return "http_" + strconv.Itoa(status/100) + "xx"
-	}
-	return "http_other"
-}
-
-// retryAfter reads the header of that name, seconds or a date (RFC 9110, section 10.2.3): 0 if it is absent, past or unreadable.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	value := header.Get("Retry-After")
-	if date, err := http.ParseTime(value); err == nil {
-		return min(max(date.Sub(now), 0), longestWait)
-	}
-	seconds, err := strconv.ParseUint(value, 10, 31)
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(seconds)*time.Second, longestWait)
 }

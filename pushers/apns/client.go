@@ -24,6 +24,8 @@ import (
 
 	"github.com/sideshow/apns2"
 	"github.com/sideshow/apns2/token"
+
+	"tocsin/pushers/outbound"
 )
 
 // The hosts of Apple.
@@ -91,7 +93,7 @@ func (s shaper) RoundTrip(r *http.Request) (*http.Response, error) {
 	if x.push.expires != keepAsLong {
 		out.Header.Set("Apns-Expiration", strconv.FormatInt(x.push.expires, 10))
 	}
-	out.Header.Set("User-Agent", userAgent)
+	out.Header.Set("User-Agent", outbound.UserAgent)
 	out.ContentLength = int64(len(x.body))
 	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
 	out.Body, _ = out.GetBody()
@@ -105,9 +107,6 @@ func (s shaper) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp.Body = http.NoBody
 	return resp, nil
 }
-
-// userAgent is what Apple's logs show.
-const userAgent = "tocsin"
 
 // carrier carries a request over the connection that was chosen for it, with the credential. Nobody who looks at requests on their way sees that.
 type carrier struct {

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"tocsin/pushers/outbound"
 )
 
 const (
@@ -61,7 +63,7 @@ func (l *link) enter(ctx context.Context) (leave func(), err error) {
 type links struct {
 	dialer  dialer
 	dialing sync.WaitGroup
-	ctx     context.Context // ends when they are closed
+	ctx     context.Context // of dialling, for all who wait for a connection: close ends it, and waits for that
 	cancel  context.CancelFunc
 
 	mu       sync.Mutex
@@ -257,7 +259,7 @@ func (d *dialer) connect(ctx context.Context, id *identity) (net.Conn, error) {
 	plain, err := d.net(ctx, "tcp", d.address)
 	if err != nil {
 		reason := reasonConnect
-		if isDNS(err) {
+		if outbound.IsDNS(err) {
 			reason = reasonDNS
 		}
 		return nil, &dialError{reason, err}

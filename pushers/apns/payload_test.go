@@ -2,7 +2,6 @@ package apns
 
 import (
 	"flag"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tocsin/pushers"
+	"tocsin/test/stack"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -148,26 +148,8 @@ func TestPayload(t *testing.T) {
 				}
 				return
 			}
-			golden(t, name+".json", string(got))
+			stack.Golden(t, filepath.Join("testdata", name+".json"), string(got), *update)
 		})
-	}
-}
-
-// golden holds that got is what the file has, or writes it there.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got)\n%s", file, diff)
 	}
 }
 

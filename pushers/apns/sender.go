@@ -17,6 +17,7 @@ import (
 	"github.com/sideshow/apns2"
 
 	"tocsin/clock"
+	"tocsin/credential"
 	"tocsin/pushers"
 )
 
@@ -44,7 +45,7 @@ type Sender struct {
 	client   *apns2.Client
 	tokens   *Tokens
 	links    *links
-	watching *watching
+	watching *credential.Watcher
 	accepted atomic.Int64 // when a device token was last accepted, in nanoseconds since 1970; 0: never with these credentials
 }
 
@@ -72,7 +73,7 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	}
 	s := &Sender{cfg: cfg, clock: opts.Clock, log: opts.Log, client: newClient(cfg.base(), opts.Wrap), tokens: opts.Tokens}
 	s.links = newLinks(newDialer(cfg, opts, roots), id, cfg.Connections)
-	s.watching = watchFiles(cfg.files(), s.reload, opts.Log)
+	s.watching = credential.Watch(cfg.files(), s.reload, opts.Log)
 	return s, nil
 }
 
@@ -96,7 +97,7 @@ func rootCAs(cfg Config, opts Options) (*x509.CertPool, error) {
 
 // Close closes the connections, and stops looking at the files of the credentials.
 func (s *Sender) Close() {
-	s.watching.stop()
+	s.watching.Stop()
 	s.links.close()
 }
 
@@ -206,7 +207,7 @@ func (p *progress) trace(ctx context.Context) context.Context {
 
 // left says that the request may have been received in full, now that err has ended it. A request that is cut short by time may still be about to be written.
 func (p *progress) left(err error) bool {
-	return p.written.Load() || p.began.Load() && isTimeout(err)
+	return p.written.Load() || p.began.Load() && cutShort(err)
 }
 
 // provenFor is how long an accepted device token speaks for the app's credentials, topic and environment.

@@ -5,7 +5,6 @@ package fcm
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -14,11 +13,8 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sync/atomic"
-	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/go-json-experiment/json"
 	"golang.org/x/oauth2/jwt"
 )
@@ -99,87 +95,27 @@ type keeper struct {
 	parse   func(raw []byte) (*account, error)
 	log     *slog.Logger
 	current atomic.Pointer[account]
-	seen    []byte // what the file last held
-	broken  string // why it can't be read, as the log knows it
+	seen    []byte // what current was made of
 }
 
-// settling is how long a file is left to whoever writes it.
-const settling = 100 * time.Millisecond
-
-// lookAgain is how often the file is looked at in any case: not every file system tells of changes, and not every change happens in its directory.
-const lookAgain = time.Minute
-
-// load reads the file for the first time.
-func (k *keeper) load() error {
+// read takes what the file has now, if that is another key that can be used. Requests that are under way end with the one that they began with.
+func (k *keeper) read() error {
 	raw, err := os.ReadFile(k.path)
 	if err != nil {
 		return err
+	}
+	if k.seen != nil && bytes.Equal(raw, k.seen) {
+		return nil
 	}
 	a, err := k.parse(raw)
 	if err != nil {
 		return fmt.Errorf("%s: %w", k.path, err)
 	}
-	k.seen = raw
+	first := k.seen == nil
 	k.current.Store(a)
-	return nil
-}
-
-// reload takes what the file has now, if that is another key that can be used. Requests that are under way end with the one that they began with.
-func (k *keeper) reload() {
-	raw, err := os.ReadFile(k.path)
-	if err == nil && bytes.Equal(raw, k.seen) && k.broken == "" {
-		return
-	}
-	var a *account
-	if err == nil {
-		a, err = k.parse(raw)
-	}
-	if err != nil {
-		if k.broken != err.Error() {
-			k.log.Error("the key file of a service account can't be used: the key that was read before it stays in use", "file", k.path, "error", err)
-		}
-		k.broken = err.Error()
-		return
-	}
-	if !bytes.Equal(raw, k.seen) {
-		k.current.Store(a)
+	k.seen = raw
+	if !first {
 		k.log.Info("the key file of a service account has changed: the new key is in use", "file", k.path)
 	}
-	k.seen, k.broken = raw, ""
-}
-
-// watch reloads the file when it may have changed, until ctx ends. It is the directory that is watched: secrets are replaced by renaming, and mounted ones by a symbolic
-// link beside them.
-func (k *keeper) watch(ctx context.Context, w *fsnotify.Watcher) {
-	defer w.Close()
-	look := time.NewTicker(lookAgain)
-	defer look.Stop()
-	settled := time.NewTimer(0) // the file may have changed between load and watch
-	defer settled.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.Events:
-			settled.Reset(settling)
-		case err := <-w.Errors:
-			k.log.Warn("changes of a directory may have been missed: its file is read again each minute", "file", k.path, "error", err)
-		case <-settled.C:
-			k.reload()
-		case <-look.C:
-			k.reload()
-		}
-	}
-}
-
-// watcher watches the directory of the file.
-func (k *keeper) watcher() (*fsnotify.Watcher, error) {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, err
-	}
-	if err := w.Add(filepath.Dir(k.path)); err != nil {
-		return nil, errors.Join(err, w.Close())
-	}
-	return w, nil
+	return nil
 }

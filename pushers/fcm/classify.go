@@ -3,17 +3,14 @@ package fcm
 // What an answer means, and what it means that there is none.
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"tocsin/pushers"
+	"tocsin/pushers/outbound"
 )
 
 // The reasons of an outcome that are no status of the answer. Metrics are labelled with them, so the list is short and fixed; [Words] says what each
@@ -54,8 +51,6 @@ const (
 	quotaWait = time.Minute
 	// suspicion is how long to wait before a pushkey that may be dead is tried again.
 	suspicion = 5 * time.Minute
-	// longestWait bounds what an answer may ask for.
-	longestWait = time.Hour
 )
 
 // remedy is what may turn an answer into another one within the same attempt.
@@ -91,7 +86,7 @@ func classify(a attempt, proven bool, now time.Time) (pushers.Outcome, remedy) {
 	f := readFault(a.body)
 	o, fix := classifyFault(a.status, &f, proven)
 	o.Status = a.status
-	if wished := max(retryAfter(a.header, now), min(f.retryDelay, longestWait)); wished > 0 && o.Verdict == pushers.Retry {
+	if wished := max(outbound.RetryAfter(a.header, now), min(f.retryDelay, outbound.LongestWait)); wished > 0 && o.Verdict == pushers.Retry {
 		o.RetryAfter = wished
 	}
 	if text := f.String(); text != "" {
@@ -143,7 +138,7 @@ func classifyFault(status int, f *fault, proven bool) (pushers.Outcome, remedy) 
 
 // byStatus says what a status means that FCM has no words for.
 func byStatus(status int) (pushers.Outcome, remedy) {
-	reason := statusReason(status)
+	reason := outbound.StatusReason(status)
 	switch {
 	case status == http.StatusRequestEntityTooLarge:
 		return pushers.Outcome{Verdict: pushers.Drop, Reason: reasonTooBig}, shrink
@@ -202,63 +197,14 @@ func OneDevice(o pushers.Outcome) bool { return o.Reason == reasonDeviceQuota }
 func classifyError(a attempt) pushers.Outcome {
 	o := pushers.Outcome{Verdict: pushers.Retry, Reason: reasonConnect, Cause: a.err}
 	switch {
-	case a.sent && isTimeout(a.err):
+	case a.sent && outbound.IsTimeout(a.err):
 		o.Verdict, o.Reason = pushers.Uncertain, reasonTimeout
 	case a.sent:
 		o.Verdict, o.Reason = pushers.Uncertain, reasonNoAnswer
-	case isDNS(a.err):
+	case outbound.IsDNS(a.err):
 		o.Reason = reasonDNS
-	case a.shaking || isTLS(a.err):
+	case a.shaking || outbound.IsTLS(a.err):
 		o.Reason = reasonTLS
 	}
 	return o
-}
-
-func isTimeout(err error) bool {
-	var timeout interface{ Timeout() bool }
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &timeout) && timeout.Timeout()
-}
-
-func isDNS(err error) bool {
-	var dns *net.DNSError
-	return errors.As(err, &dns)
-}
-
-// isTLS says that the handshake failed: at the certificate, at the peer's or our alert, or because the peer does not speak TLS.
-func isTLS(err error) bool {
-	var certificate *tls.CertificateVerificationError
-	var notTLS tls.RecordHeaderError
-	var alert *net.OpError
-	return errors.As(err, &certificate) || errors.As(err, &notTLS) ||
-		errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error")
-}
-
-// statusReason is the reason for a status: itself if it is a known one, else its class, so that nobody can make up labels.
-func statusReason(status int) string {
-	switch {
-	case http.StatusText(status) != "":
-		return "http_" + strconv.Itoa(status)
-	case status >= 300 && status < 600:
-		return "http_" + strconv.Itoa(status/100) + "xx"
-	}
-	return "http_other"
-}
-
-// retryAfter reads the header of that name, seconds or a date (RFC 9110, section 10.2.3): 0 if it is absent, past or unreadable.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	value := header.Get("Retry-After")
-	if value == "" {
-		return 0
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return min(max(date.Sub(now), 0), longestWait)
-	}
-	if strings.Trim(value, "0123456789") != "" {
-		return 0
-	}
-	seconds, err := strconv.Atoi(value)
-	if err != nil || seconds > int(longestWait/time.Second) { // out of range is a long time, too
-		return longestWait
-	}
-	return time.Duration(seconds) * time.Second
 }

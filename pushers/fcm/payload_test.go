@@ -2,7 +2,6 @@ package fcm_test
 
 import (
 	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"tocsin/pushers"
@@ -129,19 +127,7 @@ func TestBody(t *testing.T) {
 			if _, _, fault := stack.DecodeFCM(got); fault != nil {
 				t.Errorf("FCM does not take it: %v", fault)
 			}
-			file := filepath.Join("testdata", name+".json")
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("%s (-want +got)\n%s", file, diff)
-			}
+			stack.Golden(t, filepath.Join("testdata", name+".json"), string(got), *update)
 		})
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"tocsin/clock"
 	"tocsin/credential"
 	"tocsin/pushers"
+	"tocsin/pushers/outbound"
 )
 
 // Options are what a Sender is embedded with. The zero value is the real world.
@@ -44,10 +45,8 @@ type Options struct {
 	Log *slog.Logger
 }
 
-const (
-	maxReply  = 64 << 10
-	userAgent = "tocsin"
-)
+// maxReply bounds what is read of a reply.
+const maxReply = 64 << 10
 
 // Sender sends notifications for one app. It is safe for concurrent use, and bounds nothing but time: whoever calls it decides how many requests there are at once.
 type Sender struct {
@@ -57,9 +56,10 @@ type Sender struct {
 	exchanges http.RoundTripper // carrier, and what Options.Wrap put around it
 	keeper    keeper
 
-	life    context.Context // ends with Close
-	stop    context.CancelFunc
-	running sync.WaitGroup // what the Sender does by itself: fetch tokens, watch the key file
+	watching *credential.Watcher // of the key file
+	life     context.Context     // of what the Sender does by itself, for all who send: Close ends it, and waits for that
+	stop     context.CancelFunc
+	running  sync.WaitGroup // fetches of tokens
 }
 
 // New makes a Sender. An error begins with the key of the configuration that can't be used. Close it when nobody sends any more.
@@ -85,16 +85,12 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	if opts.Wrap != nil {
 		s.exchanges = opts.Wrap(s.carrier)
 	}
-	s.life, s.stop = context.WithCancel(context.Background())
 	s.keeper = keeper{path: cfg.ServiceAccountFile, parse: s.account, log: opts.Log}
-	if err := s.keeper.load(); err != nil {
+	if err := s.keeper.read(); err != nil {
 		return nil, fmt.Errorf("service_account_file: %w", err)
 	}
-	watcher, err := s.keeper.watcher()
-	if err != nil {
-		return nil, fmt.Errorf("service_account_file: it can't be watched: %w", err)
-	}
-	s.running.Go(func() { s.keeper.watch(s.life, watcher) })
+	s.life, s.stop = context.WithCancel(context.Background())
+	s.watching = credential.Watch([]string{cfg.ServiceAccountFile}, s.keeper.read, opts.Log)
 	return s, nil
 }
 
@@ -115,6 +111,7 @@ func (s *Sender) account(raw []byte) (*account, error) {
 
 // Close ends what the Sender does by itself, and closes the idle connections.
 func (s *Sender) Close() {
+	s.watching.Stop()
 	s.stop()
 	s.running.Wait()
 	s.carrier.close()
@@ -190,7 +187,7 @@ func request(ctx context.Context, to *url.URL, token credential.Secret, body []b
 			"Authorization": {"Bearer " + token.Reveal()},
 			"Content-Type":  {"application/json"},
 			"Accept":        {"application/json"},
-			"User-Agent":    {userAgent},
+			"User-Agent":    {outbound.UserAgent},
 		},
 		Body:          reader,
 		GetBody:       newBody, // for a connection that closes before it has taken the request

@@ -18,6 +18,7 @@ import (
 
 	"tocsin/credential"
 	"tocsin/pushers"
+	"tocsin/pushers/outbound"
 )
 
 // tokens is the access token of one account. Whoever finds that it is about to end has a new one fetched, and goes on with the old one; when it has ended, all wait for the
@@ -128,7 +129,7 @@ func (e *tokenError) Error() string {
 // fetchToken asks the token endpoint, a second time if the connection breaks: to ask twice does no harm. ctx bounds it.
 func fetchToken(ctx context.Context, keys *jwt.Config, exchanges http.RoundTripper, now func() time.Time) (*oauth2.Token, error) {
 	token, seen := askToken(ctx, keys, exchanges)
-	if seen.err != nil && !isTimeout(seen.err) {
+	if seen.err != nil && !outbound.IsTimeout(seen.err) {
 		token, seen = askToken(ctx, keys, exchanges)
 	}
 	if token == nil {
@@ -195,15 +196,15 @@ func (b *tokenBody) Read(p []byte) (int, error) {
 
 // classifyToken says what it means that there is no token: a refusal is the operator's to mend, all else passes.
 func classifyToken(a tokenAnswer, now time.Time) pushers.Outcome {
-	o := pushers.Outcome{Verdict: pushers.Misconfigured, Status: a.status, Reason: "token_" + statusReason(a.status)}
+	o := pushers.Outcome{Verdict: pushers.Misconfigured, Status: a.status, Reason: "token_" + outbound.StatusReason(a.status)}
 	switch {
 	case a.err != nil:
 		o = classifyError(attempt{err: a.err}) // not sent: whatever became of the request for a token, no notification went out
-		if o.Reason = "token_" + o.Reason; isTimeout(a.err) {
+		if o.Reason = "token_" + o.Reason; outbound.IsTimeout(a.err) {
 			o.Reason = "token_timeout"
 		}
 	case a.status >= 500, a.status == http.StatusTooManyRequests, a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly:
-		o.Verdict, o.RetryAfter = pushers.Retry, retryAfter(a.header, now)
+		o.Verdict, o.RetryAfter = pushers.Retry, outbound.RetryAfter(a.header, now)
 	case a.status >= 200 && a.status < 300:
 		o.Reason = "token_unreadable"
 	case a.status == http.StatusBadRequest, a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 
 	"tocsin/pushers"
 	"tocsin/pushers/gateway"
+	"tocsin/test/stack"
 )
 
 // devices are the same message for several devices, which differ in all that a device can.
@@ -43,7 +45,7 @@ func TestSendBundle(t *testing.T) {
 	if diff := cmp.Diff([]pushers.Outcome{delivered, rejected, delivered}, outcomes); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	golden(t, "bundle.json", got)
+	stack.Golden(t, filepath.Join("testdata", "bundle.json"), got, *update)
 	got = ""
 	check(t, newSender(t, loopback(), gateway.Options{}).SendBundle(t.Context(), devices(url, "a"))[0], pushers.Outcome{Verdict: pushers.Delivered, Reason: "others_rejected", Status: 200})
 	alone := devices(url, "a")[0]

@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"tocsin/pushers"
 	"tocsin/pushers/gateway"
+	"tocsin/test/stack"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -97,26 +97,8 @@ func TestBody(t *testing.T) {
 			if !strings.Contains(string(got), string(n.Content)) && !strings.HasPrefix(name, "event_id_only") {
 				t.Errorf("the content did not go out byte for byte: %s", got)
 			}
-			golden(t, name+".json", string(got))
+			stack.Golden(t, filepath.Join("testdata", name+".json"), string(got), *update)
 		})
-	}
-}
-
-// golden holds that got is what the file has, or writes it there.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got)\n%s", file, diff)
 	}
 }
 

@@ -6,6 +6,9 @@
 //
 // A [Client] makes an [Attempt] of one or more requests, and gives back an [Answer]. What an answer means is for the wire formats, which have a table each;
 // what it means that there is none is the same for all: [Answer.Failure].
+//
+// FCM and APNs have clients of their own: their addresses are not hostile, and they speak HTTP/2. What errors, statuses and Retry-After say is the same for them, too:
+// [IsTimeout], [IsDNS], [IsTLS], [StatusReason], [RetryAfter].
 package outbound
 
 import (

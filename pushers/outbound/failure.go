@@ -27,8 +27,8 @@ const (
 	reasonNoAnswer = "no_answer"        // the request left, and the connection broke
 )
 
-// longestWait bounds what a server may ask for.
-const longestWait = time.Hour
+// LongestWait bounds how long a server may ask to be left alone.
+const LongestWait = time.Hour
 
 // Failure says what it means that no answer came.
 func (a Answer) Failure() pushers.Outcome {
@@ -43,7 +43,7 @@ func (a Answer) Failure() pushers.Outcome {
 	}
 	sent := a.sent && !brokeWriting(a.Err)
 	switch {
-	case sent && isTimeout(a.Err):
+	case sent && IsTimeout(a.Err):
 		o.Verdict, o.Reason = pushers.Uncertain, reasonTimeout
 	case sent && a.reused && !a.began:
 		// Servers close idle connections whenever they like, also while a request is on its way to them. The request was hardly ever read
@@ -54,26 +54,28 @@ func (a Answer) Failure() pushers.Outcome {
 		if a.began {
 			o.Cause = errors.New("the answer is not HTTP, or breaks off") // without the bytes: they may be a secret
 		}
-	case isDNS(a.Err):
+	case IsDNS(a.Err):
 		o.Reason = reasonDNS
-	case a.shaking || isTLS(a.Err):
+	case a.shaking || IsTLS(a.Err):
 		o.Reason = reasonTLS
 	}
 	return o
 }
 
-func isTimeout(err error) bool {
+// IsTimeout says that time ended an exchange: ours, that of whoever asked for it, or that of the connection.
+func IsTimeout(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-func isDNS(err error) bool {
+// IsDNS says that the name of the host led to no address.
+func IsDNS(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns)
 }
 
-// isTLS says that the handshake failed: at the certificate, at the peer's or our alert, or because the peer does not speak TLS.
-func isTLS(err error) bool {
+// IsTLS says that the TLS handshake failed: at the certificate, at the peer's or our alert, or because the peer does not speak TLS.
+func IsTLS(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var notTLS tls.RecordHeaderError
 	var alert *net.OpError
@@ -93,7 +95,7 @@ func StatusReason(status int) string {
 	switch {
 	case http.StatusText(status) != "":
 		return "http_" + strconv.Itoa(status)
-	case status >= 300 && status < 600:
+	case status >= 100 && status < 600:
 		return "http_" + strconv.Itoa(status/100) + "xx"
 	}
 	return "http_other"
@@ -107,7 +109,7 @@ func RetryAfter(header http.Header, now time.Time) time.Duration {
 		return 0
 	}
 	if date, err := http.ParseTime(value); err == nil {
-		return min(max(date.Sub(now), 0), longestWait)
+		return min(max(date.Sub(now), 0), LongestWait)
 	}
 	for _, digit := range value {
 		if digit < '0' || digit > '9' {
@@ -115,8 +117,8 @@ func RetryAfter(header http.Header, now time.Time) time.Duration {
 		}
 	}
 	seconds, err := strconv.Atoi(value)
-	if err != nil || seconds > int(longestWait/time.Second) { // out of range is a long time, too
-		return longestWait
+	if err != nil || seconds > int(LongestWait/time.Second) { // out of range is a long time, too
+		return LongestWait
 	}
 	return time.Duration(seconds) * time.Second
 }

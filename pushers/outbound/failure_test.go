@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"tocsin/pushers"
 )
@@ -58,5 +60,30 @@ func TestFailure(t *testing.T) {
 				t.Errorf("got %+v, want %v %s", got, tc.verdict, tc.reason)
 			}
 		})
+	}
+}
+
+func TestStatusReason(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]string{101: "http_101", 199: "http_1xx", 299: "http_2xx", 307: "http_307", 399: "http_3xx", 404: "http_404", 499: "http_4xx", 503: "http_503", 599: "http_5xx", 600: "http_other", 999: "http_other", 0: "http_other"} {
+		if got := StatusReason(status); got != want {
+			t.Errorf("%d: got %s, want %s", status, got, want)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "soon": 0, "-1": 0, "+1": 0, "1.5": 0, " 1": 0, "0": 0, "7": 7 * time.Second, "007": 7 * time.Second, "3600": time.Hour, "3601": time.Hour, "4294967296": time.Hour,
+		"99999999999999999999": time.Hour, "Sun, 22 Nov 2026 12:00:30 GMT": 30 * time.Second, "Sun, 22 Nov 2020 12:00:30 GMT": 0, "Sun, 22 Nov 2099 12:00:30 GMT": time.Hour,
+	} {
+		if got := RetryAfter(http.Header{"Retry-After": {value}}, now); got != want {
+			t.Errorf("%q: got %v, want %v", value, got, want)
+		}
+	}
+	if got := RetryAfter(nil, now); got != 0 {
+		t.Errorf("without the header: got %v", got)
 	}
 }

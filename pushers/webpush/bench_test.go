@@ -22,11 +22,7 @@ func BenchmarkSend(b *testing.B) {
 		delay   time.Duration
 	}{{1, 0}, {16, 0}, {64, 0}, {512, 100 * time.Millisecond}} {
 		b.Run(fmt.Sprintf("workers=%d/answer=%v", tc.workers, tc.delay), func(b *testing.B) {
-			s, err := stack.StartWebPush(stack.WebPushOptions{Answer: func(stack.WebPushMessage) stack.WebPushAnswer { return stack.WebPushAnswer{Delay: tc.delay} }})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
+			s := stack.WebPushServer(b, stack.WebPushOptions{Answer: func(stack.WebPushMessage) stack.WebPushAnswer { return stack.WebPushAnswer{Delay: tc.delay} }})
 			cfg, _ := app(b)
 			sender := newSender(b, cfg, webpush.Options{Network: outbound.Config{Connections: tc.workers}, Outbound: outbound.Options{Dial: s.Dial}})
 			d := to("browser", nil)

@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"time"
+	"sync/atomic"
 )
 
 // vapidKey signs tokens.
@@ -59,35 +59,28 @@ func parsePrivate(text []byte) (*ecdsa.PrivateKey, error) {
 	return nil, errors.New("it holds no private key of P-256, neither in PEM nor as 32 bytes in base64")
 }
 
-// lookAgain is how often it is looked whether the file has changed.
-const lookAgain = 5 * time.Second
-
-// keyFile is a key whose file may change. It is looked at when the key is used, and not watched: that works on any file system, and however a file is put in the
-// place of another one.
+// keyFile is the key as its file has it.
 type keyFile struct {
-	name   string
-	log    *slog.Logger
-	key    *vapidKey
-	looked time.Time   // when it was last looked at
-	seen   os.FileInfo // what it was like then
+	name    string
+	log     *slog.Logger
+	current atomic.Pointer[vapidKey]
 }
 
 // openKey reads the file for the first time.
-func openKey(name string, log *slog.Logger, now time.Time) (*keyFile, error) {
-	f := &keyFile{name: name, log: log, looked: now}
+func openKey(name string, log *slog.Logger) (*keyFile, error) {
+	f := &keyFile{name: name, log: log}
 	if err := f.read(); err != nil {
 		return nil, fmt.Errorf("vapid_key_file: %w", err)
 	}
 	return f, nil
 }
 
-// read takes the key from the file.
+// read takes the key from the file. One that can't be used changes nothing.
 func (f *keyFile) read() error {
 	info, err := os.Stat(f.name)
 	if err != nil {
 		return err
 	}
-	f.seen = info
 	if info.Size() > maxKeyFile {
 		return fmt.Errorf("%s is too large for a key", f.name)
 	}
@@ -99,29 +92,13 @@ func (f *keyFile) read() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	f.key = key
-	return nil
-}
-
-// current is the key that holds now. A file that can't be used any more changes nothing, and is complained of once.
-func (f *keyFile) current(now time.Time) *vapidKey {
-	if since := now.Sub(f.looked); since >= 0 && since < lookAgain {
-		return f.key
+	before := f.current.Load()
+	if before != nil && before.public == key.public {
+		return nil
 	}
-	f.looked = now
-	info, err := os.Stat(f.name)
-	if err == nil && f.seen != nil && os.SameFile(info, f.seen) && info.ModTime().Equal(f.seen.ModTime()) && info.Size() == f.seen.Size() {
-		return f.key
-	}
-	if err != nil && f.seen == nil {
-		return f.key // it has been away for a while
-	}
-	before := f.key
-	f.seen = nil
-	if err := f.read(); err != nil {
-		f.log.Warn("the VAPID key can't be read again: the one that was read before stays in use", "file", f.name, "error", err)
-	} else if f.key.public != before.public {
+	f.current.Store(key)
+	if before != nil {
 		f.log.Info("the VAPID key has changed: browsers that subscribed with the one before can't be reached any more", "file", f.name)
 	}
-	return f.key
+	return nil
 }

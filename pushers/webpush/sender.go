@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tocsin/clock"
+	"tocsin/credential"
 	"tocsin/pushers"
 	"tocsin/pushers/outbound"
 )
@@ -25,19 +26,20 @@ type Options struct {
 	Network  outbound.Config  // whom to connect to, and for how long, as for push gateways; Config.CAFile stands in for its RootCAs
 	Outbound outbound.Options // how to connect; of the base URL, too
 	Clock    clock.Clock      // tells the age of tokens and the time that is left to a notification; nil is the machine's
-	Log      *slog.Logger     // hears when the VAPID key changes; nil: slog.Default()
+	Log      *slog.Logger     // hears when the VAPID key changes, or can't be read again; nil: slog.Default()
 }
 
 // Sender sends the notifications of one app to the push services of its users' browsers. It is safe for concurrent use, and bounds nothing but time: whoever calls
 // it decides how many requests there are at once.
 type Sender struct {
-	cfg     Config
-	clock   clock.Clock
-	relay   *url.URL // nil: each push service itself
-	allowed outbound.Hosts
-	sealer  sealer
-	vapid   *vapid
-	client  *outbound.Client
+	cfg      Config
+	clock    clock.Clock
+	relay    *url.URL // nil: each push service itself
+	allowed  outbound.Hosts
+	sealer   sealer
+	vapid    *vapid
+	client   *outbound.Client
+	watching *credential.Watcher
 }
 
 // New makes a Sender. Close it when nobody sends any more. An error begins with the key of Config whose file can't be used.
@@ -51,7 +53,7 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	key, err := openKey(cfg.VAPIDKeyFile, opts.Log, opts.Clock.Now())
+	key, err := openKey(cfg.VAPIDKeyFile, opts.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	return &Sender{
 		cfg: cfg, clock: opts.Clock, relay: relay, allowed: outbound.NewHosts(cfg.AllowedEndpoints), sealer: sealer,
 		vapid:  &vapid{subject: cfg.subject(), clock: opts.Clock, file: key, services: map[string]*service{}},
-		client: outbound.New(network, opts.Outbound),
+		client: outbound.New(network, opts.Outbound), watching: credential.Watch([]string{cfg.VAPIDKeyFile}, key.read, opts.Log),
 	}, nil
 }
 
@@ -86,8 +88,11 @@ func trust(network outbound.Config, host string) outbound.Config {
 	return network
 }
 
-// Close closes the idle connections.
-func (s *Sender) Close() { s.client.Close() }
+// Close closes the idle connections, and stops looking at the file of the VAPID key.
+func (s *Sender) Close() {
+	s.watching.Stop()
+	s.client.Close()
+}
 
 // PublicKey is what browsers subscribe with: applicationServerKey of the Push API, in base64url.
 func (s *Sender) PublicKey() string { return s.vapid.public() }

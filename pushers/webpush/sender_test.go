@@ -3,13 +3,16 @@ package webpush_test
 // Messages on the wire, as a push service and a browser see them.
 
 import (
+	"bytes"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -310,4 +313,68 @@ func authority(t *testing.T, s *service) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// TestKeyIsReplaced has the file of the key replaced while it is in use. A file that is no key leaves the old one in use, and the log says so once.
+func TestKeyIsReplaced(t *testing.T) {
+	t.Parallel()
+	s := start(t, stack.WebPushOptions{})
+	cfg, first := app(t)
+	other, second := app(t)
+	replace := func(name string) {
+		t.Helper()
+		if err := os.Rename(name, cfg.VAPIDKeyFile); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until := func(what string, holds func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("not in 10 s: %s", what)
+			}
+		}
+	}
+	var said lockedBuffer
+	sender := newSender(t, cfg, webpush.Options{Outbound: outbound.Options{Dial: s.Dial}, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	complaints := func() int { return strings.Count(said.String(), "can't be used") }
+	signedBy := func(key string) {
+		t.Helper()
+		check(t, sender.Send(t.Context(), to("browser", nil)), accepted)
+		if all := s.messages(); all[len(all)-1].Key != key || sender.PublicKey() != key {
+			t.Errorf("signed with %s, told %s, want %s", all[len(all)-1].Key, sender.PublicKey(), key)
+		}
+	}
+	signedBy(first)
+	nonsense := filepath.Join(t.TempDir(), "nonsense")
+	if err := os.WriteFile(nonsense, []byte("geheim"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	replace(nonsense)
+	until("the log complains", func() bool { return complaints() == 1 })
+	signedBy(first)
+	replace(other.VAPIDKeyFile)
+	until("the new key is in use", func() bool { return sender.PublicKey() == second })
+	signedBy(second)
+	if complaints() != 1 || strings.Contains(said.String(), "geheim") {
+		t.Errorf("said\n%s", said.String())
+	}
+}
+
+// lockedBuffer is a log that can be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -46,8 +46,7 @@ func TestSoak(t *testing.T) {
 	soakSize := soakSize(t)
 	reached := make([]atomic.Int32, soakSize) // how often each may have reached its browser
 	service := &service{}
-	var err error
-	service.WebPush, err = stack.StartWebPush(stack.WebPushOptions{
+	service.WebPush = stack.WebPushServer(t, stack.WebPushOptions{
 		Answer: func(stack.WebPushMessage) stack.WebPushAnswer {
 			if rand.IntN(100) < 5 {
 				return failing[rand.IntN(len(failing))]
@@ -68,10 +67,6 @@ func TestSoak(t *testing.T) {
 			}
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer service.Close()
 	cfg, _ := app(t)
 	sender := newSender(t, cfg, webpush.Options{
 		Network: outbound.Config{Timeout: 20 * time.Second, Connections: workers}, Outbound: outbound.Options{Dial: service.Dial},

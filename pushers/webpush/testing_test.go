@@ -57,15 +57,7 @@ func start(t testing.TB, opts stack.WebPushOptions) *service {
 		defer s.mu.Unlock()
 		s.received = append(s.received, m)
 	}
-	var err error
-	if s.WebPush, err = stack.StartWebPush(opts); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s.WebPush = stack.WebPushServer(t, opts)
 	return s
 }
 

@@ -27,9 +27,9 @@ const (
 type vapid struct {
 	subject string
 	clock   clock.Clock
+	file    *keyFile
 
 	mu       sync.Mutex // guards what follows
-	file     *keyFile
 	key      *vapidKey
 	services map[string]*service // by audience; what is known with this key
 }
@@ -43,18 +43,14 @@ type service struct {
 }
 
 // public is the public key that browsers subscribe with.
-func (v *vapid) public() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.file.key.public
-}
+func (v *vapid) public() string { return v.file.current.Load().public }
 
 // authorize is the Authorization header for requests to an audience.
 func (v *vapid) authorize(audience string) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := v.clock.Now()
-	if key := v.file.current(now); key != v.key {
+	if key := v.file.current.Load(); key != v.key {
 		v.key, v.services = key, map[string]*service{}
 	}
 	s := v.service(audience)

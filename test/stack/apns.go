@@ -86,18 +86,17 @@ type APNs struct {
 	clients   authority         // signs those of its clients
 	opts      APNsOptions
 	serving   sync.WaitGroup
+	script    script[APNsAnswer]
+	observer  observer[APNsPush]
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
-	script  []APNsAnswer
 	keys    map[tokenKey]*ecdsa.PublicKey
 	tokens  map[string]provider    // provider tokens that were found good, by their text
 	newest  map[tokenKey]tokenSeen // the newest of each key
 	conns   map[*apnsConn]bool
 	made    int // connections
 	refused int // streams that were one too many
-
-	observing sync.Mutex // Observe is called by one push at a time
 }
 
 type authority struct {
@@ -119,7 +118,10 @@ func StartAPNs(opts APNsOptions) (*APNs, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	a := &APNs{opts: opts, keys: map[tokenKey]*ecdsa.PublicKey{}, tokens: map[string]provider{}, newest: map[tokenKey]tokenSeen{}, conns: map[*apnsConn]bool{}}
+	a := &APNs{
+		opts: opts, observer: observer[APNsPush]{observe: opts.Observe},
+		keys: map[tokenKey]*ecdsa.PublicKey{}, tokens: map[string]provider{}, newest: map[tokenKey]tokenSeen{}, conns: map[*apnsConn]bool{},
+	}
 	if err := a.listen(); err != nil {
 		return nil, fmt.Errorf("embedded APNs: %w", err)
 	}
@@ -139,29 +141,13 @@ func (a *APNs) listen() error {
 	if err != nil {
 		return err
 	}
-	config, authority, err := serverTLS()
+	config, authority, err := serverTLS(GoodTLS, "h2")
 	if err != nil {
 		return errors.Join(err, plain.Close())
 	}
-	config.NextProtos, config.ClientAuth, config.ClientCAs = []string{"h2"}, tls.VerifyClientCertIfGiven, trusted
+	config.ClientAuth, config.ClientCAs = tls.VerifyClientCertIfGiven, trusted
 	a.listener, a.authority = tls.NewListener(plain, config), authority
 	return nil
-}
-
-// serverTLS is a certificate for localhost and the loopback addresses, with the authority that signed it.
-func serverTLS() (*tls.Config, *x509.Certificate, error) {
-	root, rootKey, err := certify(&x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	leaf, key, err := certify(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "push service"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}, root, rootKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}}}, root, nil
 }
 
 // URL is where to push to.
@@ -199,24 +185,11 @@ func (a *APNs) NewCertificate(bundleID string, notAfter time.Time) (*x509.Certif
 
 // Script queues answers behind those that are waiting already.
 func (a *APNs) Script(answers ...APNsAnswer) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, answer := range answers {
-		answer.Times = max(answer.Times, 1)
-		a.script = append(a.script, answer)
-	}
+	a.script.add(answers, func(answer APNsAnswer) int { return answer.Times })
 }
 
 // Waiting is how many answers of the script have not been given yet.
-func (a *APNs) Waiting() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	waiting := 0
-	for _, answer := range a.script {
-		waiting += answer.Times
-	}
-	return waiting
-}
+func (a *APNs) Waiting() int { return a.script.waiting() }
 
 // Connections is how many connections were made so far.
 func (a *APNs) Connections() int {
@@ -281,45 +254,15 @@ func (a *APNs) forget(c *apnsConn) {
 
 // next is the answer to a push that is right in itself.
 func (a *APNs) next(p *APNsPush) APNsAnswer {
-	a.mu.Lock()
-	for i := range a.script {
-		if topic := a.script[i].Topic; topic != "" && topic != p.Topic {
-			continue
-		}
-		answer := a.script[i]
-		if a.script[i].Times--; a.script[i].Times == 0 {
-			a.script = append(a.script[:i], a.script[i+1:]...)
-		}
-		a.mu.Unlock()
-		return answer
+	answer, scripted := a.script.nextFor(func(answer APNsAnswer) bool { return answer.Topic == "" || answer.Topic == p.Topic })
+	if !scripted && a.opts.Answer != nil {
+		answer = a.opts.Answer(*p)
 	}
-	a.mu.Unlock()
-	if a.opts.Answer != nil {
-		return a.opts.Answer(*p)
-	}
-	return APNsAnswer{}
-}
-
-func (a *APNs) tell(p *APNsPush) {
-	if a.opts.Observe == nil {
-		return
-	}
-	a.observing.Lock()
-	defer a.observing.Unlock()
-	a.opts.Observe(*p)
+	return answer
 }
 
 // APNsServer gives a test an embedded service of its own.
 func APNsServer(t TB, opts APNsOptions) *APNs {
 	t.Helper()
-	a, err := StartAPNs(opts)
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	t.Cleanup(func() {
-		if err := a.Close(); err != nil {
-			t.Fatalf("%v", err)
-		}
-	})
-	return a
+	return started(t, StartAPNs, opts)
 }

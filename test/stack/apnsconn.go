@@ -267,7 +267,7 @@ func (c *apnsConn) reply(id uint32, push *APNsPush, answer APNsAnswer) bool {
 		push.Status = http.StatusOK
 	}
 	push.Taken = push.Status == http.StatusOK
-	c.apns.tell(push)
+	c.apns.observer.tell(*push)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.open[id] || c.deaf {
@@ -319,7 +319,7 @@ func (a *APNsAnswer) body(push *APNsPush) string {
 // fail treats a push by a fault; false ends the connection.
 func (c *apnsConn) fail(id uint32, push *APNsPush, answer APNsAnswer) bool {
 	push.Taken = answer.Fault != APNsRefuseStream
-	c.apns.tell(push)
+	c.apns.observer.tell(*push)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch answer.Fault {
@@ -348,7 +348,7 @@ func (c *apnsConn) fail(id uint32, push *APNsPush, answer APNsAnswer) bool {
 // goAwayBefore takes neither this push nor any that is not complete. before is the highest stream that was complete before it; if that is above this one, a GOAWAY alone
 // can't say so.
 func (c *apnsConn) goAwayBefore(id, before uint32, push *APNsPush, answer APNsAnswer) bool {
-	c.apns.tell(push)
+	c.apns.observer.tell(*push)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.deaf {

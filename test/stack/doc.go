@@ -6,5 +6,5 @@
 // who wants to see tocsin at work. The product itself, cmd/tocsin, links none of this.
 //
 // The gateway reads what it receives with code of its own ([DecodeNotification]): a mistake that the worker makes in the wire format can't
-// hide in a decoder that both share.
+// hide in a decoder that both share. [Golden] compares what goes out with files that people can read.
 package stack

@@ -43,25 +43,6 @@ const (
 // maxEndless bounds what endless answers send, for a client that does not know better.
 const maxEndless = 64 << 20
 
-// fail treats a request by a fault. It says the status that the client has seen; 0 if it has seen none.
-func (g *Gateway) fail(f Fault, w http.ResponseWriter, r *http.Request, status int) int {
-	if f == Hang {
-		<-r.Context().Done()
-		return 0
-	}
-	conn, read, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		return 0
-	}
-	defer g.hold(conn)()
-	status = f.spoil(conn, status)
-	switch f {
-	case HangUnread, HangInHeader, HangInBody:
-		io.Copy(io.Discard, read) // nobody sends more, so it is the client's end that ends it
-	}
-	return status
-}
-
 // spoil spoils an answer on a connection that is the fault's own.
 func (f Fault) spoil(conn net.Conn, status int) int {
 	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n", status, http.StatusText(status))
@@ -149,12 +130,21 @@ func listenTLS(l net.Listener, how TLS) (net.Listener, *x509.Certificate, error)
 	if how == HangingTLS {
 		return &hanging{Listener: l}, nil, nil
 	}
+	config, authority, err := serverTLS(how, "http/1.1")
+	if err != nil {
+		return nil, nil, err
+	}
+	return tls.NewListener(l, config), authority, nil
+}
+
+// serverTLS has a certificate for localhost and the loopback addresses, as good as it is to be. The authority is the one that signs good ones.
+func serverTLS(how TLS, protocols ...string) (*tls.Config, *x509.Certificate, error) {
 	authority, authorityKey, err := certify(&x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
 	if err != nil {
 		return nil, nil, err
 	}
 	leaf := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "push gateway"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Subject: pkix.Name{CommonName: "push service"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	signer, signerKey := authority, authorityKey
@@ -170,8 +160,7 @@ func listenTLS(l net.Listener, how TLS) (net.Listener, *x509.Certificate, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}}, NextProtos: []string{"http/1.1"}}
-	return tls.NewListener(l, config), authority, nil
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}}, NextProtos: protocols}, authority, nil
 }
 
 // certify makes a certificate of a template, valid from the day before yesterday to tomorrow unless it says otherwise. Without a parent it signs itself.

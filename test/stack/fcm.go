@@ -9,12 +9,10 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"strconv"
@@ -68,30 +66,25 @@ type FCMOptions struct {
 // FCM is Firebase Cloud Messaging on a loopback address, for one project. It speaks TLS, and HTTP/2. It takes messages that are as Google documents them, from who
 // proves to be its service account, and answers 200 unless [FCM.Script] or its options say otherwise. It is safe for concurrent use.
 type FCM struct {
-	server    *http.Server
-	listener  net.Listener
-	authority *x509.Certificate
-	served    chan error
-	opts      FCMOptions
-	handling  sync.WaitGroup
+	httpServer
+	opts        FCMOptions
+	script      script[FCMAnswer]
+	tokenScript script[FCMAnswer]
+	observer    observer[FCMRequest]
 
-	mu          sync.Mutex // guards what follows
-	script      []FCMAnswer
-	tokenScript []FCMAnswer
-	key         *rsa.PrivateKey
-	keys        int                  // that there have been
-	tokens      map[string]time.Time // access tokens, and until when each is good
-	asked       int                  // for tokens
-	messages    int                  // that were taken
-
-	observing sync.Mutex // Observe is called by one request at a time
+	mu       sync.Mutex // guards what follows
+	key      *rsa.PrivateKey
+	keys     int                  // that there have been
+	tokens   map[string]time.Time // access tokens, and until when each is good
+	asked    int                  // for tokens
+	messages int                  // that were taken
 }
 
 // StartFCM starts an FCM.
 func StartFCM(opts FCMOptions) (*FCM, error) {
 	opts.Project = cmp.Or(opts.Project, "project")
 	opts.TokenLife = cmp.Or(opts.TokenLife, time.Hour)
-	f := &FCM{opts: opts, tokens: map[string]time.Time{}, served: make(chan error, 1)}
+	f := &FCM{opts: opts, observer: observer[FCMRequest]{observe: opts.Observe}, tokens: map[string]time.Time{}}
 	if _, err := f.RotateKey(); err != nil {
 		return nil, fmt.Errorf("embedded FCM: %w", err)
 	}
@@ -99,56 +92,36 @@ func StartFCM(opts FCMOptions) (*FCM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded FCM: %w", err)
 	}
-	config, authority, err := fcmTLS(opts.HTTP1)
+	protocols := []string{"h2", "http/1.1"}
+	if opts.HTTP1 {
+		protocols = protocols[1:]
+	}
+	config, authority, err := serverTLS(GoodTLS, protocols...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded FCM: %w", err), plain.Close())
 	}
 	f.listener, f.authority = tls.NewListener(plain, config), authority
+	f.plain = f.listener // no other
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /token", f.handleToken)
 	mux.HandleFunc("POST /v1/projects/{project}/messages:send", f.handleSend)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		fcmReply(w, FCMAnswer{Status: 404, Body: "<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>", Header: map[string]string{"Content-Type": "text/html"}})
 	})
-	f.server = &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0), // failed handshakes are wanted
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(opts.Streams, 100)},
+	f.serve(&http.Server{
+		Handler: mux, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(opts.Streams, 100)},
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, fcmConn{}, conn)
 		},
-	}
-	go func() { f.served <- f.server.Serve(f.listener) }()
+	})
 	return f, nil
 }
 
 // fcmConn is under what a request finds its connection.
 type fcmConn struct{}
 
-// fcmTLS is a certificate for the loopback addresses, and who signed it.
-func fcmTLS(http1 bool) (*tls.Config, *x509.Certificate, error) {
-	authority, authorityKey, err := certify(&x509.Certificate{Subject: pkix.Name{CommonName: "FCM test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	leaf, key, err := certify(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "FCM"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}, authority, authorityKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	protocols := []string{"h2", "http/1.1"}
-	if http1 {
-		protocols = protocols[1:]
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}}, NextProtos: protocols}, authority, nil
-}
-
 // URL is where it is, for a client's base URL.
 func (f *FCM) URL() string { return "https://" + f.listener.Addr().String() }
-
-// Authority is who signs its certificate.
-func (f *FCM) Authority() *x509.Certificate { return f.authority }
 
 // Authorities has Authority alone.
 func (f *FCM) Authorities() *x509.CertPool {
@@ -205,33 +178,12 @@ func (f *FCM) Revoke() {
 }
 
 // Script queues answers to messages behind those that are waiting already.
-func (f *FCM) Script(answers ...FCMAnswer) { f.queue(&f.script, answers) }
+func (f *FCM) Script(answers ...FCMAnswer) { f.script.add(answers, fcmTimes) }
 
 // ScriptToken queues answers of the token endpoint.
-func (f *FCM) ScriptToken(answers ...FCMAnswer) { f.queue(&f.tokenScript, answers) }
+func (f *FCM) ScriptToken(answers ...FCMAnswer) { f.tokenScript.add(answers, fcmTimes) }
 
-func (f *FCM) queue(script *[]FCMAnswer, answers []FCMAnswer) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, a := range answers {
-		a.Times = max(a.Times, 1)
-		*script = append(*script, a)
-	}
-}
-
-// next takes the next answer off a script.
-func (f *FCM) next(script *[]FCMAnswer) (answer FCMAnswer, ok bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(*script) == 0 {
-		return FCMAnswer{}, false
-	}
-	answer = (*script)[0]
-	if (*script)[0].Times--; (*script)[0].Times == 0 {
-		*script = (*script)[1:]
-	}
-	return answer, true
-}
+func fcmTimes(a FCMAnswer) int { return a.Times }
 
 // TokenRequests is how often a token was asked for.
 func (f *FCM) TokenRequests() int {
@@ -240,20 +192,8 @@ func (f *FCM) TokenRequests() int {
 	return f.asked
 }
 
-// Close stops it: at once, whatever it is still answering.
-func (f *FCM) Close() error {
-	err := f.server.Close()
-	f.handling.Wait()
-	if served := <-f.served; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
-}
-
 // handleSend answers one request for a message.
 func (f *FCM) handleSend(w http.ResponseWriter, r *http.Request) {
-	f.handling.Add(1)
-	defer f.handling.Done()
 	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if err != nil {
 		return // the client went away in the middle of its request
@@ -270,7 +210,7 @@ func (f *FCM) handleSend(w http.ResponseWriter, r *http.Request) {
 	if answer.Fault != NoFault && answer.Fault != EndlessBody || answer.LoseStream {
 		request.Status = 0
 	}
-	f.tell(request)
+	f.observer.tell(request)
 	f.finish(w, r, answer)
 }
 
@@ -304,7 +244,7 @@ func (f *FCM) front(r *http.Request, request *FCMRequest) (answer FCMAnswer, ref
 
 // decide asks the script, and then who decides otherwise.
 func (f *FCM) decide(request FCMRequest) FCMAnswer {
-	answer, scripted := f.next(&f.script)
+	answer, scripted := f.script.next()
 	if scripted {
 		return answer
 	}
@@ -314,15 +254,6 @@ func (f *FCM) decide(request FCMRequest) FCMAnswer {
 		return f.opts.Answer(request)
 	}
 	return FCMAnswer{}
-}
-
-func (f *FCM) tell(r FCMRequest) {
-	if f.opts.Observe == nil {
-		return
-	}
-	f.observing.Lock()
-	defer f.observing.Unlock()
-	f.opts.Observe(r)
 }
 
 // finish answers a request, or fails to.
@@ -398,14 +329,5 @@ func fcmError(status int, answer FCMAnswer) string {
 // FCMServer gives a test an FCM.
 func FCMServer(t TB, opts FCMOptions) *FCM {
 	t.Helper()
-	f, err := StartFCM(opts)
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
-			t.Fatalf("embedded FCM: %v", err)
-		}
-	})
-	return f
+	return started(t, StartFCM, opts)
 }

@@ -27,13 +27,11 @@ const (
 
 // handleToken answers one request for an access token.
 func (f *FCM) handleToken(w http.ResponseWriter, r *http.Request) {
-	f.handling.Add(1)
-	defer f.handling.Done()
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	f.mu.Lock()
 	f.asked++
 	f.mu.Unlock()
-	answer, _ := f.next(&f.tokenScript)
+	answer, _ := f.tokenScript.next()
 	if wait(r.Context(), answer.Delay) != nil {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -161,20 +162,11 @@ type RecordingGateway struct {
 func Gateways(t TB) *RecordingGateway {
 	t.Helper()
 	recording := &RecordingGateway{}
-	gateway, err := StartGateway(GatewayOptions{Observe: func(r Request) {
+	recording.Gateway = started(t, StartGateway, GatewayOptions{Observe: func(r Request) {
 		recording.mu.Lock()
 		defer recording.mu.Unlock()
 		recording.requests = append(recording.requests, r)
 	}})
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	recording.Gateway = gateway
-	t.Cleanup(func() {
-		if err := gateway.Close(); err != nil {
-			t.Fatalf("embedded push gateway: %v", err)
-		}
-	})
 	return recording
 }
 
@@ -183,6 +175,21 @@ func (g *RecordingGateway) Requests() []Request {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return append([]Request(nil), g.requests...)
+}
+
+// started gives a test a server of its own, which ends with the test.
+func started[O any, S io.Closer](t TB, start func(O) (S, error), opts O) S {
+	t.Helper()
+	server, err := start(opts)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Fatalf("close a %T: %v", server, err)
+		}
+	})
+	return server
 }
 
 // addresses reads a comma-separated list from the environment; blank entries are left out.

@@ -5,16 +5,12 @@ package stack
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -56,20 +52,11 @@ type WebPushOptions struct {
 // WebPush is a push service (RFC 8030) on a loopback address. By [WebPush.Dial] it stands for every push service of the world. It answers 201 to what is right, unless
 // [WebPush.Script] or its options say otherwise, and as the services of the world do to what is not. It is safe for concurrent use.
 type WebPush struct {
-	server    *http.Server
-	listener  net.Listener
-	plain     net.Listener      // for Dial: it has no TLS
-	authority *x509.Certificate // signs the certificate; nil without TLS
-	served    chan error
-	opts      WebPushOptions
-	tokens    webPushTokens
-
-	mu       sync.Mutex // guards what follows
-	script   []WebPushAnswer
-	spoiled  map[net.Conn]bool // connections that faults have taken from the server
-	handling sync.WaitGroup
-
-	observing sync.Mutex // Observe is called by one message at a time
+	httpServer
+	opts     WebPushOptions
+	tokens   webPushTokens
+	script   script[WebPushAnswer]
+	observer observer[WebPushMessage]
 }
 
 // StartWebPush starts a push service.
@@ -77,32 +64,13 @@ func StartWebPush(opts WebPushOptions) (*WebPush, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	listener, err := net.Listen("tcp", cmp.Or(opts.Address, "127.0.0.1:0"))
-	if err != nil {
+	w := &WebPush{opts: opts, observer: observer[WebPushMessage]{observe: opts.Observe}}
+	if err := w.listen(opts.Address, opts.TLS); err != nil {
 		return nil, fmt.Errorf("embedded Web Push service: %w", err)
 	}
-	w := &WebPush{listener: listener, plain: listener, served: make(chan error, 2), opts: opts, spoiled: map[net.Conn]bool{}}
-	if opts.TLS != NoTLS {
-		if w.listener, w.authority, err = listenTLS(listener, opts.TLS); err != nil {
-			return nil, errors.Join(fmt.Errorf("embedded Web Push service: %w", err), listener.Close())
-		}
-		if w.plain, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return nil, errors.Join(fmt.Errorf("embedded Web Push service: %w", err), listener.Close())
-		}
-	}
-	w.server = &http.Server{Handler: http.HandlerFunc(w.handle), ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
-	go func() { w.served <- w.server.Serve(w.listener) }()
-	if w.plain != w.listener {
-		go func() { w.served <- w.server.Serve(w.plain) }()
-	}
+	w.serve(&http.Server{Handler: http.HandlerFunc(w.handle)})
 	return w, nil
 }
-
-// Authority is who signs the certificate of a push service that speaks TLS.
-func (w *WebPush) Authority() *x509.Certificate { return w.authority }
-
-// Address is the host and port that it listens on.
-func (w *WebPush) Address() string { return w.listener.Addr().String() }
 
 // Dial connects to the push service in place of any address, without TLS.
 func (w *WebPush) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -111,54 +79,12 @@ func (w *WebPush) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // Script queues answers behind those that are waiting already.
 func (w *WebPush) Script(answers ...WebPushAnswer) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, a := range answers {
-		a.Times = max(a.Times, 1)
-		w.script = append(w.script, a)
-	}
-}
-
-// Close stops the push service: at once, whatever it is still answering.
-func (w *WebPush) Close() error {
-	err := w.server.Close()
-	w.mu.Lock()
-	for conn := range w.spoiled {
-		conn.Close()
-	}
-	w.mu.Unlock()
-	w.handling.Wait()
-	listeners := 1
-	if w.plain != w.listener {
-		listeners = 2
-	}
-	for range listeners {
-		if served := <-w.served; !errors.Is(served, http.ErrServerClosed) {
-			err = errors.Join(err, served)
-		}
-	}
-	return err
-}
-
-// scripted takes the next answer off the script.
-func (w *WebPush) scripted() (answer WebPushAnswer, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.script) == 0 {
-		return WebPushAnswer{}, false
-	}
-	answer = w.script[0]
-	if w.script[0].Times--; w.script[0].Times == 0 {
-		w.script = w.script[1:]
-	}
-	return answer, true
+	w.script.add(answers, func(a WebPushAnswer) int { return a.Times })
 }
 
 // handle answers one message, or fails to.
 func (w *WebPush) handle(rw http.ResponseWriter, r *http.Request) {
-	w.handling.Add(1)
-	defer w.handling.Done()
-	answer, scripted := w.scripted()
+	answer, scripted := w.script.next()
 	m := WebPushMessage{Endpoint: "https://" + r.Host + r.RequestURI, Header: r.Header.Clone()}
 	m.Header.Del("Authorization")
 	if answer.Fault != ResetUnread {
@@ -181,22 +107,13 @@ func (w *WebPush) handle(rw http.ResponseWriter, r *http.Request) {
 	}
 	if answer.Fault != NoFault && m.Status != 0 {
 		m.Status = w.fail(answer.Fault, rw, r, m.Status)
-		w.tell(m)
+		w.observer.tell(m)
 		return
 	}
-	w.tell(m)
+	w.observer.tell(m)
 	if m.Status != 0 {
 		w.reply(rw, m, answer)
 	}
-}
-
-func (w *WebPush) tell(m WebPushMessage) {
-	if w.opts.Observe == nil {
-		return
-	}
-	w.observing.Lock()
-	defer w.observing.Unlock()
-	w.opts.Observe(m)
 }
 
 // reply answers as RFC 8030 (section 5) words it.
@@ -210,28 +127,6 @@ func (w *WebPush) reply(rw http.ResponseWriter, m WebPushMessage, answer WebPush
 	}
 	rw.WriteHeader(m.Status)
 	io.WriteString(rw, answer.Body) // the client may have gone meanwhile
-}
-
-// fail treats a message by a fault. It says the status that the client has seen; 0 if it has seen none.
-func (w *WebPush) fail(f Fault, rw http.ResponseWriter, r *http.Request, status int) int {
-	if f == Hang {
-		<-r.Context().Done()
-		return 0
-	}
-	conn, _, err := rw.(http.Hijacker).Hijack()
-	if err != nil {
-		return 0
-	}
-	w.mu.Lock()
-	w.spoiled[conn] = true
-	w.mu.Unlock()
-	defer func() {
-		conn.Close()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.spoiled, conn)
-	}()
-	return f.spoil(conn, status)
 }
 
 // check reads a message strictly. What it says is refused has a status.
@@ -288,4 +183,10 @@ func (m *WebPushMessage) readHeader(h http.Header) error {
 		return fmt.Errorf("the Content-Encoding is %q", got)
 	}
 	return nil
+}
+
+// WebPushServer gives a test a push service of its own.
+func WebPushServer(t TB, opts WebPushOptions) *WebPush {
+	t.Helper()
+	return started(t, StartWebPush, opts)
 }
