@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,14 +102,14 @@ func inTime(t *testing.T, changed func() error, log *slog.Logger, test func(w *W
 
 func TestWatchLooksInTime(t *testing.T) {
 	t.Parallel()
-	looks := 0
-	inTime(t, func() error { looks++; return nil }, slog.New(slog.DiscardHandler), func(_ *Watcher, signs chan fsnotify.Event, lost chan error) {
-		after := func(what string, wait time.Duration, want int) {
+	var looks atomic.Int32
+	inTime(t, func() error { looks.Add(1); return nil }, slog.New(slog.DiscardHandler), func(_ *Watcher, signs chan fsnotify.Event, lost chan error) {
+		after := func(what string, wait time.Duration, want int32) {
 			t.Helper()
 			time.Sleep(wait)
 			synctest.Wait()
-			if looks != want {
-				t.Errorf("%s: %d looks, want %d", what, looks, want)
+			if got := looks.Load(); got != want {
+				t.Errorf("%s: %d looks, want %d", what, got, want)
 			}
 		}
 		after("at once", 0, 1)
@@ -154,13 +155,13 @@ func TestWatchTellsTroubleOnce(t *testing.T) {
 
 func TestStopWaits(t *testing.T) {
 	t.Parallel()
-	ended := false
-	inTime(t, func() error { time.Sleep(time.Second); ended = true; return nil }, slog.New(slog.DiscardHandler), func(w *Watcher, _ chan fsnotify.Event, _ chan error) {
-		if ended {
+	var ended atomic.Bool
+	inTime(t, func() error { time.Sleep(time.Second); ended.Store(true); return nil }, slog.New(slog.DiscardHandler), func(w *Watcher, _ chan fsnotify.Event, _ chan error) {
+		if ended.Load() {
 			t.Error("it did not begin at once")
 		}
 		w.Stop()
-		if !ended {
+		if !ended.Load() {
 			t.Error("it did not wait")
 		}
 	})

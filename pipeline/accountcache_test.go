@@ -18,20 +18,6 @@ import (
 	"tocsin/test/stack"
 )
 
-// openStore opens a store on the Redis of the tests.
-func openStore(t *testing.T) *state.Store {
-	t.Helper()
-	servers := stack.Redis(t)
-	cfg := state.Defaults()
-	cfg.Addresses, cfg.KeyPrefix, cfg.Timeout = servers.Addresses, servers.Prefix, 10*time.Second
-	store, err := state.Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	return store
-}
-
 // interrupted is a store between whose reads something else may happen.
 type interrupted struct {
 	pipeline.AccountStore
@@ -150,7 +136,7 @@ func (w *accountWorld) served(a *pipeline.Account) int {
 // What is seen, applied, loaded, pruned and kept in whatever order, in whatever life of the topic: once a record was seen, nothing older comes out of the cache.
 func TestCacheNeverServesOlder(t *testing.T) {
 	t.Parallel()
-	store := openStore(t)
+	store := openStore(t, stack.Redis(t))
 	round := 0
 	hits := 0
 	rapid.Check(t, func(t *rapid.T) {

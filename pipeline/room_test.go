@@ -1,5 +1,7 @@
 package pipeline
 
+// A room is what its state events make of it, whatever order they come in, saved and loaded too.
+
 import (
 	"context"
 	"fmt"
@@ -129,103 +131,6 @@ func TestCreators(t *testing.T) {
 	}
 }
 
-func TestIsLocal(t *testing.T) {
-	t.Parallel()
-	for id, want := range map[string]bool{
-		"@a:hs.example": true, "@a:other": false, "@a:evil.hs.example": false, "@:hs.example": false, "a:hs.example": false, "": false, "@hs.example": false,
-		"@a:b:hs.example": false, // the server's name begins at the first colon
-	} {
-		if got := IsLocal(id, testServer); got != want {
-			t.Errorf("IsLocal(%q) = %v, want %v", id, got, want)
-		}
-	}
-	if !IsLocal("@a:hs.example:8448", "hs.example:8448") {
-		t.Error("a server's name may have a port")
-	}
-}
-
-func TestRecipients(t *testing.T) {
-	t.Parallel()
-	r := NewRoom("!r:hs.example", testHomeserver)
-	foldAll(r,
-		newStateEvent("m.room.member", "@a:hs.example", "@a:hs.example", `{"membership":"join"}`),
-		newStateEvent("m.room.member", "@b:hs.example", "@b:hs.example", `{"membership":"join"}`),
-		newStateEvent("m.room.member", "@c:other", "@c:other", `{"membership":"join"}`),
-		newStateEvent("m.room.member", "@d:hs.example", "@d:hs.example", `{"membership":"invite"}`),
-	)
-	for _, tc := range []struct {
-		name  string
-		event *Event
-		want  []string
-	}{
-		{"a message: local joined users but the sender", &Event{Type: "m.room.message", Sender: "@a:hs.example"}, []string{"@b:hs.example"}},
-		{"of a remote user", &Event{Type: "m.room.message", Sender: "@c:other"}, []string{"@a:hs.example", "@b:hs.example"}},
-		{"an invite: its target", newStateEvent("m.room.member", "@a:hs.example", "@e:hs.example", `{"membership":"invite"}`), []string{"@e:hs.example"}},
-		{"an invite of a remote user", newStateEvent("m.room.member", "@a:hs.example", "@e:other", `{"membership":"invite"}`), nil},
-		{"a kick: its target", newStateEvent("m.room.member", "@a:hs.example", "@b:hs.example", `{"membership":"leave"}`), []string{"@b:hs.example"}},
-		{"a ban of somebody outside", newStateEvent("m.room.member", "@a:hs.example", "@e:hs.example", `{"membership":"ban"}`), nil},
-		{"one's own leaving", newStateEvent("m.room.member", "@b:hs.example", "@b:hs.example", `{"membership":"leave"}`), nil},
-		{"a member event that is no state", &Event{Type: "m.room.member", Sender: "@a:hs.example", Content: []byte(`{"membership":"invite"}`)}, []string{"@b:hs.example"}},
-	} {
-		if got := Recipients(r, tc.event, 100); !slices.Equal(got, tc.want) {
-			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
-		}
-	}
-}
-
-func TestRoomNames(t *testing.T) {
-	t.Parallel()
-	member := func(i int) *Event {
-		id := fmt.Sprintf("@u%d:hs.example", i)
-		return newStateEvent("m.room.member", id, id, fmt.Sprintf(`{"membership":"join","displayname":"U%d"}`, i))
-	}
-	for _, tc := range []struct {
-		name    string
-		members int
-		user    string
-		want    string
-	}{
-		{"alone", 1, "@u1:hs.example", "Empty Room"},
-		{"with one other: the sender's name says it", 2, "@u1:hs.example", ""},
-		{"with two others", 3, "@u2:hs.example", "U1 and U3"},
-		{"with three others", 4, "@u1:hs.example", "U2 and 2 others"},
-		{"with three others, not among the first", 4, "@u4:hs.example", "U1 and 2 others"},
-		{"with nine others", 10, "@u9:hs.example", "U1 and 8 others"},
-	} {
-		r := NewRoom("!r:hs.example", testHomeserver)
-		for i := 1; i <= tc.members; i++ {
-			r.Fold(member(i), int64(i), map[string]string{})
-		}
-		names := r.names()
-		if got := names.For(tc.user, false, true); got != tc.want {
-			t.Errorf("%s: got %q, want %q", tc.name, got, tc.want)
-		}
-	}
-	named := RoomNames{Name: "N", Alias: "#a:x"}
-	aliased := RoomNames{Alias: "#a:x"}
-	odd := RoomNames{Alias: "not an alias", Members: 1, Heroes: []Hero{{ID: "@u:x"}}}
-	for _, tc := range []struct {
-		got, want string
-	}{
-		{named.For("@u:x", false, true), "N"}, {aliased.For("@u:x", false, true), "#a:x"}, {odd.For("@u:x", false, true), "Empty Room"},
-		{odd.For("@u:x", true, true), ""}, {odd.For("@u:x", true, false), "Room Invite"},
-	} {
-		if tc.got != tc.want {
-			t.Errorf("got %q, want %q", tc.got, tc.want)
-		}
-	}
-}
-
-func TestNamesAreBounded(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("é", maxText)
-	r := NewRoom("!r:hs.example", testHomeserver)
-	foldAll(r, newStateEvent("m.room.name", "@a:hs.example", "", `{"name":"`+long+`"}`))
-	if len(r.Name) > maxText || !strings.HasPrefix(long, r.Name) || len(r.Name) < maxText-3 {
-		t.Errorf("the name has %d bytes", len(r.Name))
-	}
-}
-
 func join(user, name string) *Event {
 	return newStateEvent("m.room.member", user, user, fmt.Sprintf(`{"membership":"join","displayname":%q}`, name))
 }
@@ -299,39 +204,6 @@ func TestStateReset(t *testing.T) {
 	}
 }
 
-func TestRedactedNames(t *testing.T) {
-	t.Parallel()
-	r, set := NewRoom("!r:hs.example", testHomeserver), map[string]string{}
-	named := func(id string, e *Event) *Event { e.ID = id; return e }
-	r.Fold(named("$name", newStateEvent("m.room.name", "@a:hs.example", "", `{"name":"Rude"}`)), 1, set)
-	r.Fold(named("$alias", newStateEvent("m.room.canonical_alias", "@a:hs.example", "", `{"alias":"#rude:x"}`)), 2, set)
-	r.Fold(named("$first", join("@a:hs.example", "Rude")), 3, set)
-	r.Fold(named("$rude", join("@b:hs.example", "Ruder")), 4, set)
-	r.Fold(named("$second", join("@a:hs.example", "Polite")), 5, set)
-	for _, id := range []string{"$first", "$unknown", "", "$rude", "$rude", "$name", "$alias"} {
-		before := maps.Clone(set)
-		r.Redact(id, set)
-		if nothing := id == "$first" || id == "$unknown" || id == ""; nothing != maps.Equal(before, set) && id != "$rude" {
-			t.Errorf("after the redaction of %q: %v", id, set)
-		}
-	}
-	for i, room := range []*Room{r, reloaded(t, r.ID, set)} {
-		a, b := room.Members["@a:hs.example"], room.Members["@b:hs.example"]
-		if room.Name != "" || room.Alias != "" || a.DisplayName != "Polite" || b.DisplayName != "" || b.Membership != Join || b.Position != 4 || room.Rules.MemberCount != 2 {
-			t.Errorf("loaded %v: name %q, alias %q, members %+v", i == 1, room.Name, room.Alias, room.Members)
-		}
-	}
-	// What comes from before the redaction does not bring the name back; what is newer than the event does, though it is older than the redaction.
-	r.Fold(named("$late", join("@b:hs.example", "Late")), 3, set)
-	if got := r.Members["@b:hs.example"].DisplayName; got != "" {
-		t.Errorf("an older event named the member %q", got)
-	}
-	r.Fold(named("$later", join("@b:hs.example", "Later")), 6, set)
-	if got := r.Members["@b:hs.example"].DisplayName; got != "Later" {
-		t.Errorf("a newer event named the member %q", got)
-	}
-}
-
 // What a room keeps at hand is what its members say.
 func TestRoomKeepsUp(t *testing.T) {
 	t.Parallel()
@@ -378,38 +250,6 @@ func TestRoomKeepsUp(t *testing.T) {
 			t.Errorf("local %v, want %v; joined %d, want %d; heroes %v of %d, want %v", r.LocalJoined(), local, r.Rules.MemberCount, joined, heroes, names.Members, present)
 		}
 	})
-}
-
-func TestHistoryVisibility(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		visibility string
-		at         int64
-		want       []string
-	}{
-		{"joined", 100, []string{"@guest:hs.example", "@late:hs.example", "@old:hs.example"}},
-		{"joined", 25, []string{"@old:hs.example"}},
-		{"invited", 25, []string{"@guest:hs.example", "@old:hs.example"}},
-		{"invited", 15, []string{"@old:hs.example"}},
-		{"shared", 5, []string{"@guest:hs.example", "@late:hs.example", "@old:hs.example"}},
-		{"world_readable", 5, []string{"@guest:hs.example", "@late:hs.example", "@old:hs.example"}},
-		{"", 5, []string{"@guest:hs.example", "@late:hs.example", "@old:hs.example"}},
-	} {
-		r, set := NewRoom("!r:hs.example", testHomeserver), map[string]string{}
-		if tc.visibility != "" {
-			r.Fold(newStateEvent("m.room.history_visibility", "@x:x", "", fmt.Sprintf(`{"history_visibility":%q}`, tc.visibility)), 1, set)
-		}
-		r.Fold(join("@old:hs.example", ""), 0, set) // imported: there before everything
-		r.Fold(newStateEvent("m.room.member", "@old:hs.example", "@guest:hs.example", `{"membership":"invite"}`), 20, set)
-		r.Fold(join("@guest:hs.example", ""), 30, set)
-		r.Fold(join("@late:hs.example", ""), 40, set)
-		r.Fold(join("@old:hs.example", "renamed"), 50, set)
-		for i, room := range []*Room{r, reloaded(t, r.ID, set)} {
-			if got := Recipients(room, &Event{Type: "m.room.message", Sender: "@x:x"}, tc.at); !slices.Equal(got, tc.want) {
-				t.Errorf("%s, event at %d, loaded %v: recipients %v, want %v", tc.visibility, tc.at, i == 1, got, tc.want)
-			}
-		}
-	}
 }
 
 // A room that was rebuilt from its changelog goes on far above what it has given before.

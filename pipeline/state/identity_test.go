@@ -29,6 +29,20 @@ func forgetful(t *testing.T, mode string) (*stack.ForgetfulRedis, Config) {
 	return server, cfg
 }
 
+// begin opens a store and starts with whatever server answers.
+func begin(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if _, err := s.Start(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{Single, Cluster, Sentinel} {
@@ -133,14 +147,7 @@ func TestFailoverWithoutRewind(t *testing.T) {
 	t.Parallel()
 	server, cfg := forgetful(t, Single)
 	cfg.Rewind = 0
-	s, err := Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if _, err := s.Start(t.Context(), time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	s := begin(t, cfg)
 	server.FailOver(t, server.Snapshot(t))
 	until(t, func() error { return s.Ping(t.Context()) })
 	if name, err := s.Identity(t.Context()); name != "" || err != nil {
@@ -156,14 +163,7 @@ func TestServerWithoutRunID(t *testing.T) {
 		return // real ones tell
 	}
 	server.Embedded.Server().Server().SetPreHook(nil)
-	s, err := Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if _, err := s.Start(t.Context(), time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	s := begin(t, cfg)
 	if name, err := s.Identity(t.Context()); name != "" || err != nil {
 		t.Errorf("the identity is %q, %v; want none", name, err)
 	}
@@ -177,14 +177,7 @@ func TestAcceptWaits(t *testing.T) {
 		return // a real one is too fast
 	}
 	cfg.Timeout = time.Second
-	s, err := Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if _, err := s.Start(t.Context(), time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	s := begin(t, cfg)
 	before, _ := s.Identity(t.Context())
 	server.Embedded.Server().SetError("LOADING Redis is loading the dataset in memory")
 	if err := s.Accept(context.Background()); err == nil || !strings.Contains(err.Error(), "LOADING") {

@@ -165,10 +165,11 @@ func TestDueOnVirtualClock(t *testing.T) {
 		}
 	}
 	eventually(t, "waiting for the first", waiting(0, start.Add(delay)))
+	asleep := func() bool { next, ok := virtual.Next(); return ok && next.Equal(start.Add(delay)) }
+	eventually(t, "it sleeps until then", asleep)
 	virtual.Advance(start.Add(delay - 1))
-	time.Sleep(20 * time.Millisecond)
-	if done.len() != 0 {
-		t.Fatalf("%v came too early", done.all())
+	if !asleep() || done.len() != 0 {
+		t.Fatalf("it was woken too early; done: %v", done.all())
 	}
 	virtual.Advance(start.Add(delay))
 	eventually(t, "waiting for the second", waiting(1, start.Add(delay+time.Second)))
@@ -293,7 +294,7 @@ func TestDrainOnStop(t *testing.T) {
 	topic := b.topic("drain", 1, nil)
 	b.write(numbered(topic, 0, 0, 10)...)
 	done := &seen{}
-	begun := make(chan struct{}, 100)
+	begun, release := make(chan struct{}, 100), make(chan struct{})
 	lanePerRecord := func(_ context.Context, batch []*Record) (tasks []Task, err error) {
 		for _, r := range batch {
 			tasks = append(tasks, Task{Lane: string(r.Value), Record: r})
@@ -304,12 +305,24 @@ func TestDrainOnStop(t *testing.T) {
 		take: lanePerRecord,
 		do: func(ctx context.Context, lane string, tasks []Task) error {
 			begun <- struct{}{}
-			time.Sleep(300 * time.Millisecond)
+			<-release
 			return done.do(ctx, lane, tasks)
 		},
 	}})
 	<-begun
-	c.stop()
+	eventually(t, "ready", c.Ready)
+	c.mu.Lock()
+	part := c.current.parts[0]
+	c.mu.Unlock()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); c.stop() }()
+	eventually(t, "the partition is given up", func() bool {
+		c.lanes.mu.Lock()
+		defer c.lanes.mu.Unlock()
+		return part.givenUp
+	})
+	close(release)
+	<-stopped
 	wantNumbers(t, done.all(), 0, 1)
 	c = b.consume(ConsumerConfig{Topic: topic, Workers: 1, Handler: work{take: lanePerRecord, do: done.do}})
 	eventually(t, "the rest", func() bool { return idle(c) })
@@ -381,7 +394,7 @@ func TestMaxInFlight(t *testing.T) {
 		},
 	}})
 	eventually(t, "7 taken", func() bool { return taken.Load() == 7 })
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // for more to be taken, if it would
 	if n := taken.Load(); n != 7 {
 		t.Errorf("%d are taken, want 7", n)
 	}

@@ -122,7 +122,7 @@ func TestFetchOfDamagedBatch(t *testing.T) {
 	done := &seen{}
 	c := b.consume(ConsumerConfig{Topic: topic, Handler: work{do: done.do}})
 	eventually(t, "what is whole", func() bool { return done.len() == 2 })
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // fetches are counted over a time
 	if n := asked(); n > 20 {
 		t.Errorf("%d fetches in half a second", n)
 	}
@@ -209,9 +209,9 @@ func TestIdlePartitionsAreCheap(t *testing.T) {
 	topic := b.topic("idle", 50, nil)
 	c := b.consume(ConsumerConfig{Topic: topic, Handler: work{}})
 	eventually(t, "ready", c.Ready)
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond) // for the beginning to be over
 	before := cpu(t)
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // what it costs is measured over a time
 	// A fake broker runs in this process, and the race detector is slow. Spinning would cost a whole second and more.
 	if used := cpu(t) - before; used > 400*time.Millisecond {
 		t.Errorf("50 idle partitions cost %v of CPU a second", used)

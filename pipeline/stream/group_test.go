@@ -5,6 +5,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -215,11 +216,12 @@ func TestPartitionsAreAdded(t *testing.T) {
 
 // A topic that is missing is waited for.
 func TestTopicAppearsLater(t *testing.T) {
-	b := newBroker(t)
+	said := &journal{}
+	b := newBroker(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(said, nil)) })
 	done := &seen{}
 	topic := "later-" + b.run
 	c := b.consume(ConsumerConfig{Topic: topic, Handler: work{do: done.do}})
-	time.Sleep(100 * time.Millisecond)
+	eventually(t, "it has looked for the topic", func() bool { return len(said.lines("look for the topic: trying again", topic)) > 0 })
 	b.topic("later", 1, nil)
 	b.write(numbered(topic, 0, 0, 3)...)
 	eventually(t, "3 records", func() bool { return idle(c) && done.len() == 3 })

@@ -7,14 +7,20 @@ import (
 	"time"
 )
 
+// writeTen writes ten records to partition 0, a second apart.
+func (b *broker) writeTen(topic string) {
+	b.t.Helper()
+	for i := range 10 {
+		b.write(Message{Topic: topic, Partition: 0, Value: []byte{byte('0' + i)}, Time: at(i)})
+	}
+}
+
 // A group without members goes on where it was set, its numbering is the same, and what its commit remembers is true.
 func TestResetOffsets(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
 	topic, group := b.topic("reset", 2, forEver), "g-"+b.run
-	for i := range 10 {
-		b.write(Message{Topic: topic, Partition: 0, Value: []byte{byte('0' + i)}, Time: at(i)})
-	}
+	b.writeTen(topic)
 	s := &spots{}
 	c := b.consume(ConsumerConfig{Topic: topic, Handler: s.handler()})
 	eventually(t, "10 records", func() bool { return idle(c) && len(s.values()) == 10 })
@@ -60,9 +66,7 @@ func TestResetOffsetsOfNewGroup(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
 	topic, group := b.topic("reset", 1, forEver), "g-"+b.run
-	for i := range 10 {
-		b.write(Message{Topic: topic, Partition: 0, Value: []byte{byte('0' + i)}, Time: at(i)})
-	}
+	b.writeTen(topic)
 	if members, err := b.Members(t.Context(), group); err != nil || len(members) != 0 {
 		t.Errorf("members of a group that never was: %v, %v", members, err)
 	}

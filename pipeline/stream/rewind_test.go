@@ -51,6 +51,7 @@ type memory struct {
 	mu    sync.Mutex
 	name  string
 	err   error
+	asked int      // how often it was asked for its name
 	done  []string // value, with an exclamation mark if it was done before
 	again int
 	fail  func(value string) error
@@ -59,7 +60,19 @@ type memory struct {
 func (m *memory) Memory(context.Context) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked++
 	return m.name, m.err
+}
+
+// askedAgain is a condition: the memory has been asked so many times more from now on.
+func (m *memory) askedAgain(times int) func() bool {
+	asked := func() int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.asked
+	}
+	until := asked() + times
+	return func() bool { return asked() >= until }
 }
 
 func (m *memory) become(name string) {
@@ -149,8 +162,8 @@ func TestRewind(t *testing.T) {
 	cfg.Handler = one{m.handler()}
 	c = b.consume(cfg)
 	eventually(t, "the rewind has begun", func() bool { return len(m.all()) == 5 })
-	time.Sleep(3 * b.cfg.CommitInterval)
-	c.stop() // commits
+	eventually(t, "it has gone on for some commits", m.askedAgain(3)) // it is asked as often as there is a commit
+	c.stop()                                                          // commits
 	if n := b.noteOf(cfg.Group, topic); n.offset != 22 || n.note.memory != "a" || n.note.safe != 10 {
 		t.Fatalf("in the middle: committed %d with note %+v, want 22, memory a and 10 safe", n.offset, n.note)
 	}
@@ -199,7 +212,7 @@ func TestNothingIsSafeWithoutItsMemory(t *testing.T) {
 	m.mu.Unlock()
 	b.write(numbered(topic, 0, 0, 10)...)
 	eventually(t, "10 records are committed", func() bool { return b.noteOf(cfg.Group, topic).offset == 10 })
-	time.Sleep(5 * cfg.Rewind)
+	eventually(t, "five times the time to rewind is over", m.askedAgain(int(5*cfg.Rewind/b.cfg.CommitInterval)))
 	if n := b.noteOf(cfg.Group, topic); n.note.safe != 0 {
 		t.Errorf("%d is safe although nobody has seen the memory since", n.note.safe)
 	}
@@ -255,7 +268,7 @@ func TestRestart(t *testing.T) {
 	m.mu.Unlock()
 	close(release)
 	<-drained
-	time.Sleep(100 * time.Millisecond)
+	eventually(t, "the next assignment asks for the memory", m.askedAgain(2))
 	if c.Ready() {
 		t.Error("ready without a memory")
 	}

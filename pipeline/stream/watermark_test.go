@@ -19,50 +19,51 @@ func TestWatermarkAgainstModel(t *testing.T) {
 		sizes := map[int64]int{}
 		begun := 0
 		var newest time.Time
+		begin := func(t *rapid.T) {
+			var records []*Record
+			offset := next
+			for range rapid.IntRange(1, 4).Draw(t, "records") {
+				offset += rapid.Int64Range(0, 3).Draw(t, "gap")
+				records = append(records, &Record{Offset: offset, Time: time.UnixMilli(rapid.Int64Range(1, 50).Draw(t, "time")), Value: make([]byte, rapid.IntRange(0, 500).Draw(t, "size"))})
+				offset++
+			}
+			n := w.room(records)
+			open, bytes := len(undone), 0
+			for o := range undone {
+				bytes += sizes[o]
+			}
+			want := 0
+			for _, r := range records {
+				if open > 0 && (open >= maxRecords || bytes+r.size() > maxBytes) {
+					break
+				}
+				open, bytes, want = open+1, bytes+r.size(), want+1
+			}
+			if n > want || n == 0 && len(undone) == 0 {
+				t.Fatalf("room for %d, want %d", n, want)
+			}
+			for i, e := range w.begin(records[:n]) {
+				r := records[i]
+				undone[r.Offset], tasks[r.Offset], sizes[r.Offset] = e, 1, r.size()
+				next = r.Offset + 1
+				begun++
+			}
+		}
+		one := func(t *rapid.T) int64 { // of the records that are not done
+			if len(undone) == 0 {
+				begin(t)
+			}
+			return rapid.SampledFrom(sorted(undone)).Draw(t, "offset")
+		}
 		t.Repeat(map[string]func(*rapid.T){
-			"begin": func(t *rapid.T) {
-				var records []*Record
-				offset := next
-				for range rapid.IntRange(1, 4).Draw(t, "records") {
-					offset += rapid.Int64Range(0, 3).Draw(t, "gap")
-					records = append(records, &Record{Offset: offset, Time: time.UnixMilli(rapid.Int64Range(1, 50).Draw(t, "time")), Value: make([]byte, rapid.IntRange(0, 500).Draw(t, "size"))})
-					offset++
-				}
-				n := w.room(records)
-				open, bytes := len(undone), 0
-				for o := range undone {
-					bytes += sizes[o]
-				}
-				want := 0
-				for _, r := range records {
-					if open > 0 && (open >= maxRecords || bytes+r.size() > maxBytes) {
-						break
-					}
-					open, bytes, want = open+1, bytes+r.size(), want+1
-				}
-				if n > want || n == 0 && len(undone) == 0 {
-					t.Fatalf("room for %d, want %d", n, want)
-				}
-				for i, e := range w.begin(records[:n]) {
-					r := records[i]
-					undone[r.Offset], tasks[r.Offset], sizes[r.Offset] = e, 1, r.size()
-					next = r.Offset + 1
-					begun++
-				}
-			},
+			"begin": begin,
 			"add": func(t *rapid.T) {
-				if len(undone) == 0 {
-					t.Skip()
-				}
-				o := rapid.SampledFrom(sorted(undone)).Draw(t, "offset")
+				o := one(t)
 				w.add(undone[o])
 				tasks[o]++
 			},
 			"finish": func(t *rapid.T) {
-				if len(undone) == 0 {
-					t.Skip()
-				}
-				o := rapid.SampledFrom(sorted(undone)).Draw(t, "offset")
+				o := one(t)
 				if tasks[o]--; tasks[o] == 0 {
 					if at := undone[o].record.Time; at.After(newest) {
 						newest = at

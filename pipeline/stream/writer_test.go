@@ -192,6 +192,13 @@ func lacksKey(r kmsg.Request) bool {
 	return false
 }
 
+// fails tells whether what it complains of has failed, and not worked since.
+func (c *complaint) fails() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.since.IsZero()
+}
+
 // A writer waits for its topic, and for its broker, until the context ends; then it says what it waited for.
 func TestWriteWaits(t *testing.T) {
 	b := newBroker(t)
@@ -206,9 +213,11 @@ func TestWriteWaits(t *testing.T) {
 			t.Errorf("got %v, want the deadline and the missing topic", err)
 		}
 	}
+	late := b.NewWriter(WriterConfig{})
+	defer late.Close()
 	done := make(chan error)
-	go func() { done <- w.Write(t.Context(), Message{Topic: topic, Partition: 0, Value: []byte("kept")}) }()
-	time.Sleep(50 * time.Millisecond)
+	go func() { done <- late.Write(t.Context(), Message{Topic: topic, Partition: 0, Value: []byte("kept")}) }()
+	eventually(t, "it waits", late.writes.fails)
 	b.topic("waits", 1, nil)
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -226,7 +235,7 @@ func TestWriterClose(t *testing.T) {
 	w := b.NewWriter(WriterConfig{})
 	done := make(chan error)
 	go func() { done <- w.Write(t.Context(), Message{Topic: topic, Value: []byte("v")}) }()
-	time.Sleep(50 * time.Millisecond)
+	eventually(t, "it can't get on", w.writes.fails)
 	w.Close()
 	if err := <-done; !errors.Is(err, errWriterClosed) {
 		t.Errorf("got %v, want that the writer is closed", err)

@@ -51,8 +51,7 @@ func TestEventsWaitForAllAccounts(t *testing.T) {
 	t.Logf("%d records written in %v", all, time.Since(began).Round(time.Millisecond))
 
 	began = time.Now()
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	t.Logf("ready after %v", time.Since(began).Round(time.Millisecond))
 	w.all([]string{"$m"}, 30*time.Second)
 	request := w.gateway.Requests()[0]

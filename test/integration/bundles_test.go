@@ -48,8 +48,7 @@ func TestBundles(t *testing.T) {
 		}
 		return stack.Answer{}
 	})
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!more:hs", "$more"))
 	w.settle(r)
 

@@ -51,7 +51,7 @@ func newCrowd(t *testing.T, partitions, users, rooms int) *crowd {
 			c.kafka.Repartition(t, topic, partitions)
 		}
 	}
-	time.Sleep(time.Second + 100*time.Millisecond) // the producer's view of the topics is as old as that
+	c.until("the producer knows of the partitions", 20*time.Second, func() bool { return c.knows(c.cfg.Topics.Events, partitions) })
 	for i := range users {
 		user := fmt.Sprintf("@u%d:%s", i, server)
 		c.users = append(c.users, user)
@@ -69,6 +69,14 @@ func newCrowd(t *testing.T, partitions, users, rooms int) *crowd {
 	}
 	c.write(joins...)
 	return c
+}
+
+// knows tells whether the producer sees so many partitions of a topic. It asks its own view, not the brokers.
+func (c *crowd) knows(topic string, partitions int) bool {
+	c.Helper()
+	client := &kafka.Client{Addr: c.writer.Addr, Transport: c.writer.Transport}
+	view, err := client.Metadata(c.Context(), &kafka.MetadataRequest{Topics: []string{topic}})
+	return err == nil && len(view.Topics) == 1 && len(view.Topics[0].Partitions) == partitions
 }
 
 // member is a member event of a user about itself.

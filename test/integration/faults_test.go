@@ -7,28 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/segmentio/kafka-go"
 )
-
-// feed writes messages to several rooms, a few at a time, and calls between after each step.
-func (w *world) feed(prefix string, n int, between func(step int)) []string {
-	w.Helper()
-	const rooms, chunk = 4, 10
-	for r := range rooms {
-		w.room(fmt.Sprintf("!%s%d:hs", prefix, r))
-	}
-	all := ids(prefix, n)
-	for from := 0; from < n; from += chunk {
-		var batch []kafka.Message
-		for i := from; i < min(from+chunk, n); i++ {
-			batch = append(batch, w.message(fmt.Sprintf("!%s%d:hs", prefix, i%rooms), all[i]))
-		}
-		w.write(batch...)
-		between(from / chunk)
-	}
-	return all
-}
 
 // counted checks the badge of a last notification: with badge.count messages, it is the exact number of all that came before and itself.
 func (w *world) counted(want int) {
@@ -44,8 +23,7 @@ func TestRedisGoesAwayAndComesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.room("!last:hs")
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	all := w.feed("redis", 200, func(step int) {
 		switch step {
 		case 5:
@@ -65,8 +43,7 @@ func TestKafkaGoesAwayAndComesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.room("!last:hs")
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	all := w.feed("kafka", 200, func(step int) {
 		switch step {
 		case 5:
@@ -85,19 +62,16 @@ func TestWorkersComeAndGo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.room("!last:hs")
-	a := w.start()
-	w.ready(a)
+	a := w.ready(w.start())
 	var b, c *running
 	all := w.feed("churn", 400, func(step int) {
 		switch step {
 		case 5:
-			b = w.start()
-			w.ready(b)
+			b = w.ready(w.start())
 		case 15:
 			a.stop()
 		case 20:
-			c = w.start()
-			w.ready(c)
+			c = w.ready(w.start())
 		case 30:
 			b.kill()
 		}
@@ -118,8 +92,7 @@ func TestCleanStopsDoubleNothing(t *testing.T) {
 			if r != nil {
 				r.stop()
 			}
-			r = w.start()
-			w.ready(r)
+			r = w.ready(w.start())
 		}
 	})
 	if doubled := w.all(all, 60*time.Second); doubled > 0 {
@@ -135,8 +108,7 @@ func TestSickGatewayDelaysNobodyElse(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.Delivery.Timeout = 10 * time.Second
 	w.cfg.Delivery.ConcurrencyPerGateway = 4
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.room("!r:hs")
 	w.write(w.message("!r:hs", "$before"))
 	w.all([]string{"$before"}, 20*time.Second)
@@ -144,8 +116,8 @@ func TestSickGatewayDelaysNobodyElse(t *testing.T) {
 	defer hanging.release()
 	for i := range 20 {
 		user := fmt.Sprintf("@sick%d:%s", i, server)
-		w.account(user, "pusher", "|app|k", map[string]any{"kind": "http", "app_id": "app", "pushkey": "k", "data": map[string]any{"url": "https://sick.example/_matrix/push/v1/notify"}})
-		w.write(w.event("!r:hs", "$join"+user, "m.room.member", user, &user, map[string]any{"membership": "join"}))
+		w.device(user, "app", "k", "sick.example")
+		w.write(w.join("!r:hs", user))
 	}
 	w.until("the sick users' pushers are known", 20*time.Second, func() bool {
 		w.write(w.message("!r:hs", fmt.Sprintf("$poke%d", time.Now().UnixNano())))
@@ -167,8 +139,7 @@ func TestStoppingFinishesWhatHasBegun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.room("!r:hs")
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	hanging := w.hang("push.example")
 	w.write(w.message("!r:hs", "$slow"))
 	w.until("the request is under way", 20*time.Second, func() bool { return hanging.waiting.Load() == 1 })
@@ -183,8 +154,7 @@ func TestStoppingFinishesWhatHasBegun(t *testing.T) {
 	<-stopped
 	w.all([]string{"$slow"}, 20*time.Second)
 
-	r = w.start()
-	w.ready(r)
+	r = w.ready(w.start())
 	w.write(w.message("!r:hs", "$next"))
 	if doubled := w.all([]string{"$slow", "$next"}, 20*time.Second); doubled > 0 {
 		t.Errorf("%d notifications came twice", doubled)
@@ -199,7 +169,7 @@ func TestNothingIsEvaluatedBeforeAccountsAreApplied(t *testing.T) {
 	w.room("!r:hs")
 	w.write(w.message("!r:hs", "$m"))
 	rest := w.start("rooms", "users", "retry")
-	time.Sleep(500 * time.Millisecond)
+	w.hears("waiting for the accounts stage to apply")
 	if rest.Ready() == nil {
 		t.Fatal("rooms and users work although no account is applied")
 	}
@@ -221,9 +191,9 @@ func TestFirstStartIsQuiet(t *testing.T) {
 	}
 	w.room("!r:hs")
 	w.write(w.message("!r:hs", "$old1"), w.message("!r:hs", "$old2"))
-	time.Sleep(20 * time.Millisecond) // so that the start is later than the records, by the clock
-	r := w.start()
-	w.ready(r)
+	written := time.Now().UnixMilli()
+	w.until("it is later than the records, by the clock", time.Second, func() bool { return time.Now().UnixMilli() > written })
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$new"))
 	w.all([]string{"$new"}, 30*time.Second)
 	times, unread := w.pushed()
@@ -262,8 +232,7 @@ func TestEmptiedRedisIsNoticed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.room("!r:hs")
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$m"))
 	w.all([]string{"$m"}, 30*time.Second)
 	w.settled(r)

@@ -8,8 +8,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +17,6 @@ import (
 
 	"tocsin/pipeline"
 	"tocsin/pipeline/stream"
-	"tocsin/test/stack"
 )
 
 // random is a text of n characters that no compression makes smaller.
@@ -27,46 +24,6 @@ func random(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b)
 	return base64.RawURLEncoding.EncodeToString(b)[:n]
-}
-
-// lag is how many records of a topic are not done.
-func (w *world) lag(r *running, topic string) (lag int64) {
-	for _, p := range r.Progress() {
-		if p.Topic == topic && p.Group != "" {
-			lag += p.End - p.Watermark
-		}
-	}
-	return lag
-}
-
-// slow makes the gateway of one host take its time.
-func (w *world) slow(host string, delay time.Duration) *hanging {
-	h := &hanging{done: make(chan struct{}), release: func() {}}
-	h.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		body := make([]byte, r.ContentLength)
-		for n := 0; n < len(body); {
-			m, err := r.Body.Read(body[n:])
-			n += m
-			if err != nil {
-				break
-			}
-		}
-		time.Sleep(delay)
-		h.mu.Lock()
-		h.requests = append(h.requests, stack.Request{Body: body, Status: 200})
-		h.mu.Unlock()
-		fmt.Fprint(rw, `{"rejected":[]}`)
-	}))
-	w.Cleanup(h.server.Close)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sick[host] = h
-	return h
-}
-
-func (w *world) pusherAt(user, pushkey, url string) {
-	w.Helper()
-	w.account(user, "pusher", "|app|"+pushkey, map[string]any{"kind": "http", "app_id": "app", "pushkey": pushkey, "pushkey_ts": 1, "data": map[string]any{"url": url}})
 }
 
 // Tweaks of users who share a room add up to more than any record takes.
@@ -83,13 +40,12 @@ func TestLargeTweaksHoldUpNoRoom(t *testing.T) {
 	w.room("!r:hs")
 	for i := range 3 {
 		user := fmt.Sprintf("@evil%d:%s", i, server)
-		w.write(w.event("!r:hs", "$join"+user, "m.room.member", user, &user, map[string]any{"membership": "join"}))
+		w.write(w.join("!r:hs", user))
 	}
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.settled(r)
 	w.write(w.message("!r:hs", "$poison"))
-	w.until("everything settled", 30*time.Second, func() bool { return w.lag(r, w.cfg.Topics.Events) == 0 })
+	w.done(30*time.Second, []*running{r}, w.cfg.Topics.Events)
 	w.all([]string{"$poison"}, 30*time.Second)
 }
 
@@ -99,14 +55,13 @@ func TestLargeStateKeyHoldsUpNoRoom(t *testing.T) {
 	w := newWorld(t)
 	w.writer.BatchBytes = 8 << 20
 	w.room("!r:hs")
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.settled(r)
 	key := "@" + random(1_045_000) + strings.Repeat("%", 2000)
 	w.write(w.event("!r:hs", "$poison", "m.room.member", "@alice:other", &key, map[string]any{"membership": "join"}))
 	w.write(w.message("!r:hs", "$after"))
 	w.all([]string{"$after"}, 30*time.Second)
-	w.until("everything settled", 30*time.Second, func() bool { return w.lag(r, w.cfg.Topics.Events) == 0 })
+	w.done(30*time.Second, []*running{r}, w.cfg.Topics.Events)
 }
 
 // A large tweak, a large pushkey and a gateway that is not there: the retry would fit into no record.
@@ -124,15 +79,12 @@ func TestLargePushkeyHoldsUpNobody(t *testing.T) {
 	h := w.hang("private.example")
 	h.server.Close() // connection refused
 	w.room("!r:hs")
-	w.write(w.event("!r:hs", "$je", "m.room.member", evil, &evil, map[string]any{"membership": "join"}))
-	r := w.start()
-	w.ready(r)
+	w.write(w.join("!r:hs", evil))
+	r := w.ready(w.start())
 	w.settled(r)
 	m := w.event("!r:hs", "$poison", "m.room.message", "@alice:other", nil, map[string]any{"msgtype": "m.text", "body": "hello", "x": random(60_000)})
 	w.write(m)
-	w.until("everything settled", 20*time.Second, func() bool {
-		return w.lag(r, w.cfg.Topics.Events) == 0 && w.lag(r, w.cfg.Topics.Notifications) == 0
-	})
+	w.done(20*time.Second, []*running{r}, w.cfg.Topics.Events, w.cfg.Topics.Notifications)
 }
 
 // More waits for one user's slow gateway than a partition takes at once.
@@ -146,14 +98,12 @@ func TestSlowGatewayHoldsUpNobody(t *testing.T) {
 			break
 		}
 	}
-	w.pusherAt(bob, "bobk", "https://push.example/_matrix/push/v1/notify")
-	w.pusherAt(slow, "slowk", "https://slow.example/_matrix/push/v1/notify")
+	w.device(bob, "app", "bobk", "push.example")
+	w.device(slow, "app", "slowk", "slow.example")
 	w.slow("slow.example", 5*time.Second)
-	for _, j := range [][2]string{{"!busy:hs", slow}, {"!busy:hs", "@alice:other"}, {"!quiet:hs", bob}, {"!quiet:hs", "@alice:other"}} {
-		w.write(w.event(j[0], "$join"+j[0]+j[1], "m.room.member", j[1], &j[1], map[string]any{"membership": "join"}))
-	}
-	r := w.start()
-	w.ready(r)
+	w.roomOf("!busy:hs", slow)
+	w.roomOf("!quiet:hs", bob)
+	r := w.ready(w.start())
 	w.write(w.message("!quiet:hs", "$first"))
 	w.all([]string{"$first"}, 30*time.Second)
 	var batch []kafka.Message
@@ -161,7 +111,7 @@ func TestSlowGatewayHoldsUpNobody(t *testing.T) {
 		batch = append(batch, w.message("!busy:hs", fmt.Sprintf("$b%d", i)))
 	}
 	w.write(batch...)
-	w.until("the busy room is evaluated", 20*time.Second, func() bool { return w.lag(r, w.cfg.Topics.Events) == 0 })
+	w.done(20*time.Second, []*running{r}, w.cfg.Topics.Events) // the busy room is evaluated
 	began := time.Now()
 	w.write(w.message("!quiet:hs", "$second"))
 	w.all([]string{"$second"}, 30*time.Second)
@@ -177,8 +127,7 @@ func TestCleanStopInABacklogDoublesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.room("!r:hs")
 	w.slow("push.example", 300*time.Millisecond)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	all := ids("line", 15)
 	var batch []kafka.Message
 	for _, id := range all {
@@ -187,8 +136,7 @@ func TestCleanStopInABacklogDoublesNothing(t *testing.T) {
 	w.write(batch...)
 	w.until("some are pushed", 20*time.Second, func() bool { times, _ := w.pushed(); return len(times) > 3 })
 	r.stop()
-	r = w.start()
-	w.ready(r)
+	r = w.ready(w.start())
 	if doubled := w.all(all, 90*time.Second); doubled > 0 {
 		t.Errorf("%d of %d notifications came twice after a clean stop", doubled, len(all))
 	}
@@ -200,12 +148,13 @@ func TestDeadLettersComeOnceWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.room("!r:hs")
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.settled(r)
 	w.link.cut()
 	w.write(kafka.Message{Topic: w.cfg.Topics.Account, Key: []byte("x"), Value: []byte("garbage")}, kafka.Message{Topic: w.cfg.Topics.Account, Key: []byte("x"), Value: []byte("garbage")})
-	time.Sleep(3 * time.Second) // time enough to try again, and again
+	w.hears("take records: trying again", "topic="+w.cfg.Topics.Account+" ")
+	refused := w.link.refused.Load()
+	w.until("it was tried again, and again", 30*time.Second, func() bool { return w.link.refused.Load() >= refused+180 }) // by all stages together
 	w.link.heal()
 	w.settled(r)
 	transport := &kafka.Transport{}
@@ -230,8 +179,7 @@ func TestRedisEmptiedUnderAWorkerStopsIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.room("!r:hs")
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$before"))
 	w.all([]string{"$before"}, 20*time.Second)
 	w.settled(r)
@@ -297,9 +245,8 @@ func TestManyPushersTakeNotAllRoom(t *testing.T) {
 	}
 	w.write(batch...)
 	w.room("!r:hs")
-	w.write(w.event("!evil:hs", "$je", "m.room.member", evil, &evil, map[string]any{"membership": "join"}))
-	r := w.start()
-	w.ready(r)
+	w.write(w.join("!evil:hs", evil))
+	w.ready(w.start())
 	w.write(w.message("!r:hs", "$before"))
 	w.all([]string{"$before"}, 20*time.Second)
 	w.write(w.message("!evil:hs", "$evil1"), w.message("!evil:hs", "$evil2"), w.message("!evil:hs", "$evil3"))

@@ -4,13 +4,11 @@ package integration
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/segmentio/kafka-go"
 
 	"tocsin/delivery"
@@ -32,8 +30,7 @@ func TestAnswerThatCannotBeNotedIsNotAskedForAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.roomOf("!r:hs", "@bob:"+server)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	release := w.underWay("$one")
 	w.link.cut()
 	release()
@@ -42,9 +39,7 @@ func TestAnswerThatCannotBeNotedIsNotAskedForAgain(t *testing.T) {
 	w.link.heal()
 	w.all([]string{"$one", "$two"}, 60*time.Second)
 	w.settle(r)
-	if diff := cmp.Diff(map[string]int{"$one bobs-key": 1, "$two bobs-key": 1}, w.told(w.gateway)); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
-	}
+	w.toldIs(w.gateway, map[string]int{"$one bobs-key": 1, "$two bobs-key": 1})
 	r.stop()
 }
 
@@ -53,8 +48,7 @@ func TestCrashBetweenAnswerAndLedger(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.roomOf("!r:hs", "@bob:"+server)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$before"))
 	w.all([]string{"$before"}, 60*time.Second)
 	w.settle(r)
@@ -64,13 +58,10 @@ func TestCrashBetweenAnswerAndLedger(t *testing.T) {
 	w.until("the gateway has answered", 60*time.Second, func() bool { return len(w.gateway.Requests()) == 2 })
 	r.kill()
 	w.link.heal()
-	r = w.start()
-	w.ready(r)
+	r = w.ready(w.start())
 	w.write(w.message("!r:hs", "$after"))
 	w.settle(r)
-	if diff := cmp.Diff(map[string]int{"$before bobs-key": 1, "$one bobs-key": 2, "$after bobs-key": 1}, w.told(w.gateway)); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
-	}
+	w.toldIs(w.gateway, map[string]int{"$before bobs-key": 1, "$one bobs-key": 2, "$after bobs-key": 1})
 	r.stop()
 }
 
@@ -80,8 +71,7 @@ func TestCrashAfterTheLedger(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.Kafka.CommitInterval = time.Minute
 	w.roomOf("!r:hs", "@bob:"+server)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	all, want := ids("acked", 20), map[string]int{}
 	for _, id := range all {
 		w.write(w.message("!r:hs", id))
@@ -89,12 +79,9 @@ func TestCrashAfterTheLedger(t *testing.T) {
 	}
 	w.until("all are settled", 60*time.Second, func() bool { return w.logged("push settled", "$acked", "action=settle") == len(all) })
 	r.kill()
-	r = w.start()
-	w.ready(r)
+	r = w.ready(w.start())
 	w.settle(r)
-	if diff := cmp.Diff(want, w.told(w.gateway)); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
-	}
+	w.toldIs(w.gateway, want)
 	if w.logged("push settled", "$acked", "reason=already_sent") == 0 {
 		t.Error("no record came again: this proves nothing")
 	}
@@ -108,8 +95,7 @@ func TestRetryOfWhatWasDeliveredMeanwhile(t *testing.T) {
 	w.timeless()
 	w.roomOf("!r:hs", "@bob:"+server)
 	w.gateway.Script(stack.Answer{Status: 503})
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$one"))
 	w.until("it waits", 60*time.Second, func() bool { return w.logged("push settled", "$one", "action=retry") == 1 })
 	w.atRest(r)
@@ -134,8 +120,7 @@ func TestReplayTwiceDeliversOnce(t *testing.T) {
 	w.roomOf("!r:hs", "@bob:"+server)
 	const n = 5
 	w.gateway.Script(stack.Answer{Status: 400, Times: 3 * n})
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	want := map[string]int{}
 	for _, id := range ids("dead", n) {
 		w.write(w.message("!r:hs", id))
@@ -148,9 +133,7 @@ func TestReplayTwiceDeliversOnce(t *testing.T) {
 	for range 2 {
 		w.says([]string{"dead-letter", "replay", "--reason", "refused"}, fmt.Sprintf("replayed %d: %d deliveries", n, n))
 		w.settle(r)
-		if diff := cmp.Diff(want, w.told(w.gateway)); diff != "" {
-			t.Errorf("told (-want +got):\n%s", diff)
-		}
+		w.toldIs(w.gateway, want)
 	}
 	if again := w.logged("push settled", "$dead", "reason=already_sent"); again != n {
 		t.Errorf("%d of %d were sent already", again, n)
@@ -169,31 +152,17 @@ func TestReadyzNamesAHangingLane(t *testing.T) {
 	w.cfg.Admin.Listen = "127.0.0.1:0"
 	w.cfg.Delivery.Timeout, w.cfg.Kafka.DrainTimeout, w.cfg.Kafka.StuckAfter = 500*time.Millisecond, time.Second, 1500*time.Millisecond
 	w.roomOf("!r:hs", "@bob:"+server)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.settle(r)
 	release := w.underWay("$stuck")
 	w.link.cut()
 	release()
-	readyz := func() (int, string) {
-		res, err := http.Get("http://" + r.AdminAddress() + "/readyz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer http.DefaultClient.CloseIdleConnections()
-		defer res.Body.Close()
-		text, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res.StatusCode, string(text)
-	}
 	w.until("/readyz names the lane", 60*time.Second, func() bool {
-		status, text := readyz()
+		status, text := w.ask(r, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(text, "users is stuck at "+w.cfg.Topics.Notifications+"/") && strings.Contains(text, `in lane "@bob:`+server+` app `) && !strings.Contains(text, "bobs-key")
 	})
 	w.link.heal()
-	w.until("/readyz is well again", 60*time.Second, func() bool { status, _ := readyz(); return status == http.StatusOK })
+	w.until("/readyz is well again", 60*time.Second, func() bool { status, _ := w.ask(r, "/readyz"); return status == http.StatusOK })
 	w.settle(r)
 	w.all([]string{"$stuck"}, 60*time.Second)
 	r.stop()

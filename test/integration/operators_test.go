@@ -7,8 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,28 +65,6 @@ func (w *world) says(args []string, want ...string) {
 	}
 }
 
-// metrics are the lines of the worker's metrics that hold a word.
-func (w *world) metrics(r *running, word string) string {
-	w.Helper()
-	res, err := http.Get("http://" + r.AdminAddress() + "/metrics")
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer res.Body.Close()
-	defer http.DefaultClient.CloseIdleConnections()
-	all, err := io.ReadAll(res.Body)
-	if err != nil {
-		w.Fatal(err)
-	}
-	var found []string
-	for line := range strings.Lines(string(all)) {
-		if strings.Contains(line, word) && !strings.HasPrefix(line, "#") {
-			found = append(found, line)
-		}
-	}
-	return strings.Join(found, "")
-}
-
 // feedback is what the homeserver is told: "reason user app pushkey", sorted.
 func (w *world) feedback() (all []string) {
 	w.Helper()
@@ -121,8 +97,7 @@ func TestRejectionRemovesOnePusher(t *testing.T) {
 	w.device(carol, "app", "dead", "g.example")
 	w.roomOf("!bob:hs", bob)
 	w.roomOf("!carol:hs", carol)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.settle(r)
 	rejecting := true
 	g.Decide(func(q stack.Request) stack.Answer {
@@ -142,9 +117,7 @@ func TestRejectionRemovesOnePusher(t *testing.T) {
 	}
 	// bob's other key, and both keys "dead" that were not rejected.
 	want := map[string]int{"$one alive": 1, "$one dead": 2, "$two alive": 1, "$two dead": 1, "$three dead": 1}
-	if diff := cmp.Diff(want, w.told(g)); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
-	}
+	w.toldIs(g, want)
 	w.says([]string{"pushers", "list", "--user", bob}, "removed", "active")
 	w.says([]string{"pushers", "list", "--user", carol}, "active")
 	r.stop()
@@ -159,8 +132,7 @@ func TestRejectedPusherStaysUntilTheHomeserverIsTold(t *testing.T) {
 	held := make(chan struct{})
 	w.gateway.Script(stack.Answer{Hold: held, Rejected: []string{"bobs-key"}})
 	w.gateway.Decide(func(stack.Request) stack.Answer { return stack.Answer{Rejected: []string{"bobs-key"}} }) // should the worker lose its partitions meanwhile
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$one"))
 	w.until("the request is under way", 30*time.Second, func() bool { return w.gateway.Waiting() == 0 })
 	w.network.cut()
@@ -195,8 +167,7 @@ func TestWaveOfRejections(t *testing.T) {
 	w.roomOf("!r:hs", users...)
 	held := make(chan struct{})
 	apple.Script(stack.Answer{Hold: held, Rejected: keys, Times: phones})
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$wave"))
 	w.until("all requests are under way", 60*time.Second, func() bool { return apple.Waiting() == 0 })
 	close(held)
@@ -294,8 +265,7 @@ func TestPusherSetAnewIsNotRemoved(t *testing.T) {
 	w.roomOf("!r:hs", bob)
 	held := make(chan struct{})
 	g.Script(stack.Answer{Hold: held, Rejected: []string{"key"}})
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$one"))
 	w.until("the request is under way", 30*time.Second, func() bool { return g.Waiting() == 0 })
 	w.account(bob, "pusher", "|app|key", map[string]any{"kind": "http", "app_id": "app", "pushkey": "key", "pushkey_ts": 2, "data": map[string]any{"url": "https://g.example/_matrix/push/v1/notify"}})
@@ -324,8 +294,7 @@ func TestPauseAndResume(t *testing.T) {
 	w.device(users[0], "im.vector.ios", "i", "g.example")
 	w.device(users[1], "im.vector.android", "a", "g.example")
 	w.roomOf("!r:hs", users...)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.settle(r)
 
 	w.says([]string{"pause"}, "All sending is paused")
@@ -352,8 +321,7 @@ func TestPauseAndResume(t *testing.T) {
 	}
 	// A worker that is started meanwhile knows of it.
 	r.stop()
-	r = w.start()
-	w.ready(r)
+	r = w.ready(w.start())
 	w.write(w.message("!r:hs", "$later"))
 	w.until("the other is told", 60*time.Second, func() bool { return w.told(g)["$later a"] == 1 })
 	w.until("one waits", 60*time.Second, func() bool { return w.logged("push settled", "$later", "detail=paused") == 1 })
@@ -361,9 +329,7 @@ func TestPauseAndResume(t *testing.T) {
 	w.hears("sending is resumed", "apps=*.ios")
 	w.settle(r)
 	want := map[string]int{"$all i": 1, "$all a": 1, "$some i": 1, "$some a": 1, "$later i": 1, "$later a": 1}
-	if diff := cmp.Diff(want, w.told(g)); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
-	}
+	w.toldIs(g, want)
 	r.stop()
 }
 
@@ -380,8 +346,7 @@ func TestShadowAndUsers(t *testing.T) {
 	shadow.Mode = "shadow"
 	live := w.cfg.Delivery
 	w.cfg.Delivery = shadow
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$shadow"))
 	w.settle(r)
 	if got := w.gateway.Requests(); len(got) > 0 {
@@ -399,8 +364,7 @@ func TestShadowAndUsers(t *testing.T) {
 
 	w.cfg.Delivery = live
 	w.cfg.Delivery.Users = []string{"@bo*:" + server}
-	r = w.start()
-	w.ready(r)
+	r = w.ready(w.start())
 	w.write(w.message("!r:hs", "$some"))
 	w.settle(r)
 	if w.logged("push settled", "event_id=$some", "user_id="+carol, "reason=shadow") != 1 {
@@ -409,13 +373,10 @@ func TestShadowAndUsers(t *testing.T) {
 	r.stop()
 
 	w.cfg.Delivery.Users = nil
-	r = w.start()
-	w.ready(r)
+	r = w.ready(w.start())
 	w.write(w.message("!r:hs", "$all"))
 	w.settle(r)
-	if diff := cmp.Diff(map[string]int{"$some bobs-key": 1, "$all bobs-key": 1, "$all carols-key": 1}, w.told(w.gateway)); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
-	}
+	w.toldIs(w.gateway, map[string]int{"$some bobs-key": 1, "$all bobs-key": 1, "$all carols-key": 1})
 	if _, unread := w.pushed(); unread["$all"] != 3 {
 		t.Errorf("%d unread, want 3: what was not sent counts, too", unread["$all"])
 	}

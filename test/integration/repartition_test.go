@@ -5,25 +5,12 @@ package integration
 import (
 	"fmt"
 	"io"
-	"net/http"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"tocsin/cmd/app"
 	"tocsin/pipeline/stream"
 )
-
-// said is how often workers said something about a topic.
-func (c *crowd) said(what, topic string) (times int) {
-	for line := range strings.Lines(c.logs.String()) {
-		if strings.Contains(line, what) && strings.Contains(line, "topic="+topic+" ") {
-			times++
-		}
-	}
-	return times
-}
 
 // assigned waits until workers share so many partitions of the events and of the notifications.
 func (c *crowd) assigned(partitions int, workers ...*running) {
@@ -72,7 +59,7 @@ func TestDrainedRepartitioning(t *testing.T) {
 	for _, topic := range []string{c.cfg.Topics.Events, c.cfg.Topics.Notifications} {
 		c.kafka.Repartition(t, topic, 12)
 		c.until("both workers have noticed that "+topic+" has more partitions, and that it was drained", 120*time.Second, func() bool {
-			return c.said("nothing was left in the old ones", topic) == 2
+			return c.logged("nothing was left in the old ones", "topic="+topic+" ") == 2
 		})
 	}
 	c.assigned(12, a, b)
@@ -97,8 +84,7 @@ func TestEventsTopicMadeAnew(t *testing.T) {
 		t.Run(fmt.Sprintf("running=%v", running), func(t *testing.T) {
 			t.Parallel()
 			c := newCrowd(t, 4, 4, 5)
-			r := c.start()
-			c.ready(r)
+			r := c.ready(c.start())
 			c.talk(6)
 			c.everyMessage()
 			c.drained()
@@ -112,8 +98,7 @@ func TestEventsTopicMadeAnew(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !running {
-				r = c.start()
-				c.ready(r)
+				r = c.ready(c.start())
 			}
 			c.talk(3)
 			c.everyMessage()
@@ -138,14 +123,13 @@ func TestRepartitioningWithoutDrainRaisesTheAlarm(t *testing.T) {
 	c := newCrowd(t, 8, 6, 5)
 	moves(t, c.users, 8, 12)
 	c.cfg.Admin.Listen = "127.0.0.1:0"
-	r := c.start()
-	c.ready(r)
+	r := c.ready(c.start())
 	c.drained()
 
 	alarmed := func(topic string) {
 		t.Helper()
 		c.kafka.Repartition(t, topic, 12)
-		c.until("the alarm about "+topic, 120*time.Second, func() bool { return c.said("changed without a drain", topic) == 1 })
+		c.until("the alarm about "+topic, 120*time.Second, func() bool { return c.logged("changed without a drain", "topic="+topic+" ") == 1 })
 		if n := c.metric(r, "tocsin_records_misplaced_total", fmt.Sprintf("topic=%q", topic)); n <= 0 {
 			t.Errorf("the metric says that %v records of %s were left", n, topic)
 		}
@@ -164,36 +148,8 @@ func TestRepartitioningWithoutDrainRaisesTheAlarm(t *testing.T) {
 	c.everyMessage()
 	c.drained()
 	c.badges()
-	if n := c.said("partitions that their users have left", c.cfg.Topics.Notifications); n == 0 {
+	if n := c.logged("partitions that their users have left", "topic="+c.cfg.Topics.Notifications+" "); n == 0 {
 		t.Error("nobody says that notices lay in the wrong partition")
 	}
 	r.stop()
-}
-
-// metric scrapes a worker, and adds up the samples of a name that have a label.
-func (w *world) metric(r *running, name, label string) (sum float64) {
-	w.Helper()
-	client := &http.Client{Timeout: 10 * time.Second}
-	defer client.CloseIdleConnections()
-	res, err := client.Get("http://" + r.AdminAddress() + "/metrics")
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		w.Fatalf("scrape: %s, %v", res.Status, err)
-	}
-	for line := range strings.Lines(string(body)) {
-		sample, value, ok := strings.Cut(strings.TrimSpace(line), "} ")
-		if !ok || !strings.HasPrefix(sample, name+"{") || !strings.Contains(sample, label) {
-			continue
-		}
-		n, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			w.Fatalf("%s: %v", line, err)
-		}
-		sum += n
-	}
-	return sum
 }

@@ -20,8 +20,7 @@ func TestDeadLettersAreReplayed(t *testing.T) {
 	const n = 3
 	w.cfg.Delivery.Expiry.Message = 4900 * time.Millisecond // less than the first retry tier: what fails once is given up
 	w.gateway.Script(stack.Answer{Status: 503, Times: n})
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.room("!r:hs")
 	dead := ids("dead", n)
 	for _, id := range dead {

@@ -5,15 +5,12 @@ package integration
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/segmentio/kafka-go"
 
-	"tocsin/cmd/app"
 	"tocsin/pipeline/state"
 	"tocsin/test/stack"
 )
@@ -70,15 +67,16 @@ func (w *world) saved(users, rooms []string) saved {
 	return s
 }
 
-// ends are the ends of the notifications topic's partitions.
-func (w *world) ends(workers []*running) map[int]int64 {
+// ends are the ends of a topic's partitions.
+func (w *world) ends(topic string) map[int]int64 {
+	w.Helper()
+	bounds, err := w.connect().Bounds(w.Context(), topic)
+	if err != nil {
+		w.Fatal(err)
+	}
 	ends := map[int]int64{}
-	for _, r := range workers {
-		for _, p := range r.Progress() {
-			if p.Topic == w.cfg.Topics.Notifications {
-				ends[p.Partition] = p.End
-			}
-		}
+	for p, b := range bounds {
+		ends[p] = b.End
 	}
 	return ends
 }
@@ -89,27 +87,26 @@ func TestFailoverLosesNothing(t *testing.T) {
 	redis := stack.NewForgetfulRedis(t)
 	w := newWorldOn(t, redis.RedisServers)
 	bob, dora, erin := "@bob:"+server, "@dora:"+server, "@erin:"+server
-	join := map[string]any{"membership": "join"}
 	w.room("!last:hs")
 	workers := []*running{w.start(), w.start()}
 	for _, r := range workers {
 		w.ready(r)
 	}
 	w.pusher(erin, "erins-key")
-	w.write(w.event("!a0:hs", "$erin", "m.room.member", erin, &erin, join))
+	w.write(w.join("!a0:hs", erin))
 	all := w.feed("a", 40, func(int) {})
 	w.all(all, 60*time.Second)
-	w.everywhere(workers)
+	w.settled(workers...)
 	snapshot := redis.Snapshot(t)
 
 	// All of this happens, is told, and is then forgotten.
 	w.pusher(dora, "doras-key")
-	time.Sleep(100 * time.Millisecond) // no order is promised between accounts and events
+	w.applied(workers...) // no order is promised between accounts and events
 	w.write(
-		w.event("!a0:hs", "$dora", "m.room.member", dora, &dora, join),
+		w.join("!a0:hs", dora),
 		w.event("!a0:hs", "$leaves", "m.room.member", erin, &erin, map[string]any{"membership": "leave"}),
 		w.event("!a0:hs", "$name", "m.room.name", "@alice:other", new(string), map[string]any{"name": "The room"}),
-		w.event("!new:hs", "$bob-new", "m.room.member", bob, &bob, join),
+		w.join("!new:hs", bob),
 		w.event("!a2:hs", "$redacts", "m.room.redaction", "@alice:other", nil, map[string]any{"redacts": all[38]}),
 		w.receipt("!a1:hs", bob, all[37]),
 		w.message("!new:hs", "$new"),
@@ -121,14 +118,14 @@ func TestFailoverLosesNothing(t *testing.T) {
 		lost = append(lost, id)
 	}
 	w.all(append(lost, "$new"), 60*time.Second)
-	w.everywhere(workers)
+	w.settled(workers...)
 	users, rooms := []string{bob, dora, erin}, []string{"!a0:hs", "!a1:hs", "!a2:hs", "!a3:hs", "!b0:hs", "!b1:hs", "!new:hs", "!last:hs"}
-	want, ends := w.saved(users, rooms), w.ends(workers)
+	want, ends := w.saved(users, rooms), w.ends(w.cfg.Topics.Notifications)
 	before, _ := w.pushed()
 
 	for range 2 {
 		redis.FailOver(t, snapshot)
-		time.Sleep(300 * time.Millisecond) // in the middle of the first rewind the second failover comes
+		w.hears("they are read again, and nobody is told of them a second time") // in the middle of the first rewind the second failover comes
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		diff := cmp.Diff(want, w.saved(users, rooms))
@@ -141,20 +138,20 @@ func TestFailoverLosesNothing(t *testing.T) {
 	for _, r := range workers {
 		w.ready(r)
 	}
-	w.everywhere(workers)
+	w.settled(workers...)
 	if diff := cmp.Diff(want, w.saved(users, rooms)); diff != "" {
 		t.Errorf("what Redis holds (-before the failover +after it):\n%s", diff)
 	}
 	if after, _ := w.pushed(); !maps.Equal(before, after) {
 		t.Errorf("pushed %v by the rewind; before it %v", after, before)
 	}
-	if diff := cmp.Diff(ends, w.ends(workers)); diff != "" {
+	if diff := cmp.Diff(ends, w.ends(w.cfg.Topics.Notifications)); diff != "" {
 		t.Errorf("the rewind wrote notices (-before +after):\n%s", diff)
 	}
 
 	w.write(w.message("!a0:hs", "$after"), w.message("!new:hs", "$after-new"))
 	w.all([]string{"$after", "$after-new"}, 30*time.Second)
-	w.everywhere(workers)
+	w.settled(workers...)
 	times, _ := w.pushed()
 	if times["$after"] != 2 || times["$after-new"] != 1 {
 		t.Errorf("after it, pushed %d and %d times; want once to each of bob and dora, and once to bob", times["$after"], times["$after-new"])
@@ -170,32 +167,4 @@ func TestFailoverLosesNothing(t *testing.T) {
 	if n := strings.Count(w.logs.String(), "another process than before: it has restarted"); n < len(workers) {
 		t.Errorf("%d workers noticed a failover, want at least %d", n, len(workers))
 	}
-}
-
-// receipt is a read receipt.
-func (w *world) receipt(room, user, event string) kafka.Message {
-	w.Helper()
-	value := fmt.Sprintf(`{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:{"ts":1}}}}}`, room, event, user)
-	return kafka.Message{Topic: w.cfg.Topics.Events, Key: []byte(room), Value: []byte(value)}
-}
-
-// everywhere waits until everything in all topics is done, whoever does it.
-func (w *world) everywhere(workers []*running) {
-	w.Helper()
-	w.until("everything is settled", 60*time.Second, func() bool {
-		partitions := map[string]int{}
-		for _, r := range workers {
-			for _, p := range r.Progress() {
-				if p.Watermark < p.End {
-					return false
-				}
-				if p.Group != "" {
-					partitions[p.Group]++
-				}
-			}
-		}
-		groups := len(app.Stages) - 1 + 4 // a group a tier
-		return len(partitions) == groups && !slices.ContainsFunc(slices.Collect(maps.Values(partitions)), func(n int) bool { return n != 4 })
-	})
-	time.Sleep(2 * w.cfg.Kafka.FetchWait) // until the ends are known
 }

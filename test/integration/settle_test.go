@@ -1,17 +1,14 @@
 package integration
 
-// Worlds in which time passes only when nothing else happens: retries take no time, and what is done is done for good.
+// Waiting until all is done, also in worlds in which time passes only when nothing else happens: retries take no time, and what is done is done for good.
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"tocsin/clock"
 	"tocsin/delivery"
 	"tocsin/pipeline/stream"
-	"tocsin/test/stack"
 )
 
 // timeless gives the workers a clock that stands still but for [world.settle]. It begins in the past: Kafka takes no record from more than an hour ahead.
@@ -36,7 +33,7 @@ func (w *world) settle(r *running) {
 	busy := ""
 	for deadline := time.Now().Add(120 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		var wakes time.Time
-		wakes, busy = w.rest(r)
+		wakes, busy = w.rest([]*running{r})
 		if busy == "" && wakes.IsZero() {
 			return
 		}
@@ -53,42 +50,62 @@ func (w *world) settle(r *running) {
 func (w *world) atRest(r *running) {
 	w.Helper()
 	w.until("nothing happens", 60*time.Second, func() bool {
-		_, busy := w.rest(r)
+		_, busy := w.rest([]*running{r})
 		return busy == ""
 	})
 }
 
-// rest says what the worker has to do, or when the first of what waits for its time is due. The worker is looked at first and the ends of the topics are asked for afterwards: if by then all below
+// settled waits until all that was written is done, and nothing waits for its time; whichever of the workers does it.
+func (w *world) settled(workers ...*running) {
+	w.Helper()
+	w.until("everything is settled", 60*time.Second, func() bool {
+		wakes, busy := w.rest(workers)
+		return busy == "" && wakes.IsZero()
+	})
+}
+
+// rest says what the workers have to do, or when the first of what waits for its time is due. The workers are looked at first and the ends of the topics are asked for afterwards: if by then all below
 // them was done, nobody was left who could have written more.
-func (w *world) rest(r *running) (wakes time.Time, busy string) {
+func (w *world) rest(workers []*running) (wakes time.Time, busy string) {
 	w.Helper()
 	topics := []string{w.cfg.Topics.Events, w.cfg.Topics.Account, w.cfg.Topics.Notifications}
 	for _, tier := range delivery.Tiers {
 		topics = append(topics, w.cfg.Topics.Retry(tier))
 	}
-	return w.restOf(r, topics...)
+	return w.restOf(workers, topics...)
 }
 
 // applied waits until the accounts are as they were written.
-func (w *world) applied(r *running) {
+func (w *world) applied(workers ...*running) {
 	w.Helper()
-	w.until("the accounts are applied", 60*time.Second, func() bool {
-		_, busy := w.restOf(r, w.cfg.Topics.Account)
+	w.done(60*time.Second, workers, w.cfg.Topics.Account)
+}
+
+// done waits until all that was written to some topics is done. What it became in other topics need not be.
+func (w *world) done(within time.Duration, workers []*running, topics ...string) {
+	w.Helper()
+	w.until(fmt.Sprintf("all of %v is done", topics), within, func() bool {
+		_, busy := w.restOf(workers, topics...)
 		return busy == ""
 	})
 }
 
 // restOf is rest for some topics.
-func (w *world) restOf(r *running, topics ...string) (wakes time.Time, busy string) {
+func (w *world) restOf(workers []*running, topics ...string) (wakes time.Time, busy string) {
 	w.Helper()
 	type place struct {
 		topic     string
 		partition int
 	}
-	progress := map[place]stream.Progress{}
-	for _, p := range r.Progress() {
-		if p.Group != "" {
-			progress[place{p.Topic, p.Partition}] = p
+	progress, tails := map[place]stream.Progress{}, []stream.Progress{}
+	for _, r := range workers {
+		for _, p := range r.Progress() {
+			at := place{p.Topic, p.Partition}
+			if p.Group == "" {
+				tails = append(tails, p)
+			} else if before, ok := progress[at]; !ok || before.Watermark < p.Watermark { // else an owner of before is still ending
+				progress[at] = p
+			}
 		}
 	}
 	for _, topic := range topics {
@@ -107,88 +124,12 @@ func (w *world) restOf(r *running, topics ...string) (wakes time.Time, busy stri
 			case wakes.IsZero(), p.WaitsUntil.Before(wakes):
 				wakes = p.WaitsUntil
 			}
-		}
-	}
-	return wakes, ""
-}
-
-// device registers a pusher of an app at the gateway of a host.
-func (w *world) device(user, appID, pushkey, host string) {
-	w.Helper()
-	w.account(user, "pusher", "|"+appID+"|"+pushkey, map[string]any{
-		"kind": "http", "app_id": appID, "pushkey": pushkey, "pushkey_ts": 1, "data": map[string]any{"url": "https://" + host + "/_matrix/push/v1/notify"},
-	})
-}
-
-// roomOf makes a room with local users and one who writes.
-func (w *world) roomOf(room string, users ...string) {
-	w.Helper()
-	for _, user := range append([]string{"@alice:other"}, users...) {
-		w.write(w.event(room, "$join"+user+room, "m.room.member", user, &user, map[string]any{"membership": "join"}))
-	}
-}
-
-// request is one that a gateway got: the event and the pushkeys it is about, and the status that it was answered with; 0 if it was not.
-type request struct {
-	event   string
-	devices []string
-	status  int
-}
-
-// requests are those of a gateway that it has read; counts alone are left out.
-func (w *world) requests(g *stack.RecordingGateway) (all []request) {
-	w.Helper()
-	for _, r := range g.Requests() {
-		if r.Body == nil {
-			all = append(all, request{status: r.Status})
-			continue
-		}
-		n, err := stack.DecodeNotification(r.Body)
-		if err != nil {
-			w.Fatalf("%s: %v", r.Body, err)
-		}
-		if n.EventID == "" {
-			continue
-		}
-		one := request{event: n.EventID, status: r.Status}
-		for _, d := range n.Devices {
-			one.devices = append(one.devices, d.Pushkey)
-		}
-		all = append(all, one)
-	}
-	return all
-}
-
-// told counts how often each device was told of each event, with success: by "event pushkey".
-func (w *world) told(g *stack.RecordingGateway) map[string]int {
-	w.Helper()
-	times := map[string]int{}
-	for _, r := range w.requests(g) {
-		for _, d := range r.devices {
-			if r.status == 200 {
-				times[r.event+" "+d]++
+			for _, p := range tails {
+				if p.Topic == topic && p.Partition == partition && p.Watermark < b.End {
+					return time.Time{}, fmt.Sprintf("%s/%d is seen up to %d of %d", topic, partition, p.Watermark, b.End)
+				}
 			}
 		}
 	}
-	return times
-}
-
-// logged counts the lines of the workers' log that have all these words.
-func (w *world) logged(words ...string) (n int) {
-	for line := range strings.Lines(w.logs.String()) {
-		all := true
-		for _, word := range words {
-			all = all && strings.Contains(line, word)
-		}
-		if all {
-			n++
-		}
-	}
-	return n
-}
-
-// hears waits until the workers have logged a line with all these words.
-func (w *world) hears(words ...string) {
-	w.Helper()
-	w.until("the log says "+strconv.Quote(strings.Join(words, " … ")), 60*time.Second, func() bool { return w.logged(words...) > 0 })
+	return wakes, ""
 }

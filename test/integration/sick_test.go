@@ -119,8 +119,7 @@ func TestSickGateways(t *testing.T) {
 		w.device(user, "app"+name(i), "key"+name(i), "h"+name(i)+".example")
 		w.roomOf("!r"+name(i)+":hs", user)
 	}
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	for i := range cases {
 		w.write(w.message("!r"+name(i)+":hs", "$m"+name(i)))
 	}
@@ -249,8 +248,7 @@ func TestGatewayGoesAwayAndComesBack(t *testing.T) {
 		w.device(users[i], "app", "key"+users[i], "away.example")
 	}
 	w.roomOf("!r:hs", users...)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	for _, id := range ids("away", 10) {
 		w.write(w.message("!r:hs", id))
 		for _, user := range users {
@@ -301,8 +299,7 @@ func TestOneGatewayHangsNineDoNot(t *testing.T) {
 	sick := gateways["g0.example"]
 	sick.Script(stack.Answer{Hold: held, Times: 1000})
 	w.roomOf("!r:hs", users...)
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.write(w.message("!r:hs", "$first"))
 	w.until("all users of the sick gateway have a request there", 60*time.Second, func() bool { return sick.Waiting() <= 1000-5 })
 	var batch = []string{"$first"}

@@ -11,8 +11,7 @@ func TestStuckLaneIsNamed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Delivery.Timeout, w.cfg.Kafka.DrainTimeout, w.cfg.Kafka.StuckAfter = 500*time.Millisecond, time.Second, 1500*time.Millisecond
-	r := w.start()
-	w.ready(r)
+	r := w.ready(w.start())
 	w.room("!r:hs")
 	w.settled(r)
 	w.link.cut()

@@ -159,14 +159,12 @@ func TestZombieBesideTheNewOwner(t *testing.T) {
 	c := newCrowd(t, 4, 4, 4)
 	c.cfg.Kafka.SessionTimeout = 6 * time.Second // the least that brokers allow: so long the new owner waits
 	var s spell
-	zombie := c.startOn(s.dial)
-	c.ready(zombie)
+	zombie := c.ready(c.startOn(s.dial))
 	c.talk(2)
 	c.drained()
 
 	s.cast.Store(true)
-	owner := c.start()
-	c.ready(owner)
+	owner := c.ready(c.start())
 	c.assigned(4, owner) // all of them, and the zombie believes the same
 	lies := s.lies.Load()
 
@@ -199,7 +197,7 @@ func TestZombieBesideTheNewOwner(t *testing.T) {
 		t.Error("nobody had to be told that it is alive: the test shows nothing")
 	}
 	c.drained()
-	c.caughtUp(zombie) // it has done everything a second time
+	c.done(120*time.Second, []*running{zombie}, c.cfg.Topics.Account, c.cfg.Topics.Events, c.cfg.Topics.Notifications) // by its own account: it has done everything a second time
 	s.cast.Store(false)
 
 	c.badges()
@@ -211,26 +209,6 @@ func TestZombieBesideTheNewOwner(t *testing.T) {
 	zombie.stop()
 	c.badges()
 	owner.stop()
-}
-
-// caughtUp waits until a worker has done all that is in the topics, by its own account.
-func (c *crowd) caughtUp(r *running) {
-	c.Helper()
-	for _, topic := range []string{c.cfg.Topics.Account, c.cfg.Topics.Events, c.cfg.Topics.Notifications} {
-		bounds, err := c.cluster.Bounds(c.Context(), topic)
-		if err != nil {
-			c.Fatal(err)
-		}
-		c.until("the old owner has done all of "+topic, 120*time.Second, func() bool {
-			done := 0
-			for _, p := range r.Progress() {
-				if p.Topic == topic && p.Group != "" && p.Watermark >= bounds[p.Partition].End {
-					done++
-				}
-			}
-			return done == len(bounds)
-		})
-	}
 }
 
 // openStore opens the deployment's Redis.
