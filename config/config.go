@@ -30,6 +30,7 @@ import (
 	"tocsin/pipeline"
 	"tocsin/pipeline/state"
 	"tocsin/pipeline/stream"
+	"tocsin/pushers/apps"
 )
 
 // Config is everything that can be set. Start from [Default] or [Load].
@@ -43,6 +44,7 @@ type Config struct {
 	Counts     pipeline.CountsConfig `yaml:"counts"`
 	Badge      pipeline.BadgeConfig  `yaml:"badge"`
 	Delivery   delivery.Config       `yaml:"delivery"`
+	Apps       apps.Config           `yaml:"-"`
 	Log        Log                   `yaml:"log"`
 	Admin      Admin                 `yaml:"admin"`
 }

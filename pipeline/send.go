@@ -338,7 +338,9 @@ func (s *Users) hold(ctx context.Context, e *errand, p *RegisteredPusher, ruling
 		}
 		e.held = saved[0]
 	}
-	e.step = &pushers.Step{Action: pushers.Forget, Reason: "held", Detail: e.step.Detail, Verdict: e.step.Verdict} // no end for the ledger: a replay after the reset may send it
+	held := *e.step
+	held.Action, held.Reason = pushers.Forget, "held" // no end for the ledger: a replay after the reset may send it
+	e.step = &held
 	return nil
 }
 
@@ -367,6 +369,12 @@ func (s *Users) logStep(ctx context.Context, e *errand, step pushers.Step) {
 		line = "push settled"
 		about = append(about, slog.String("event_id", e.notice.Event.ID), slog.String("room_id", e.notice.RoomID), slog.String("rule", rule))
 	}
+	if step.Provider != "" {
+		about = append(about, slog.String("provider", step.Provider))
+	}
+	if step.App != "" {
+		about = append(about, slog.String("app", step.App))
+	}
 	s.Log.LogAttrs(ctx, slog.LevelInfo, line, append(about, slog.String("user_id", e.user.ID), slog.String("app_id", e.pusher.AppID), slog.Any("pushkey", e.pusher.Pushkey),
-		slog.Int("unread", e.delivery.Notification.Counts.Unread), slog.String("action", step.Action.String()), slog.String("reason", step.Reason), slog.String("detail", step.Detail), slog.Int("attempt", attempt))...)
+		slog.String("outcome", step.Outcome()), slog.Int("unread", e.delivery.Notification.Counts.Unread), slog.String("action", step.Action.String()), slog.String("reason", step.Reason), slog.String("detail", step.Detail), slog.Int("attempt", attempt))...)
 }

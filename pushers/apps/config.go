@@ -4,8 +4,11 @@ package apps
 
 import (
 	"errors"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"tocsin/pushers/apns"
 	"tocsin/pushers/fcm"
@@ -71,4 +74,21 @@ func (g Gateway) Validate() error {
 func (c Config) Validate() error {
 	var errs []error
 	return errors.Join(errs...)
+}
+
+// Slowest is the app whose attempts may take the longest, of those that have a timeout of their own, and how long that is; 0 if there is none.
+func (c Config) Slowest() (name string, timeout time.Duration) {
+	for _, n := range slices.Sorted(maps.Keys(c)) {
+		var own time.Duration
+		switch app := c[n].(type) {
+		case *apns.Config:
+			own = app.Timeout
+		case *fcm.Config:
+			own = app.Timeout
+		}
+		if own > timeout {
+			name, timeout = n, own
+		}
+	}
+	return name, timeout
 }
