@@ -111,10 +111,14 @@ func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	if p.payload.object == nil {
 		return pushers.Outcome{Verdict: pushers.Delivered, Reason: reasonNothing}
 	}
+	x := &exchange{push: &p, body: p.payload.body(s.cfg.limit())}
+	return s.deliver(ctx, x, d.Notification.Device.Pusher.PushkeyTS)
+}
+
+// deliver makes one attempt with x; registered is when its pushkey was set. Each remedy is tried within the time of the attempt.
+func (s *Sender) deliver(ctx context.Context, x *exchange, registered int64) pushers.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	x := &exchange{push: &p, body: p.payload.body(s.cfg.limit())}
-	registered := d.Notification.Device.Pusher.PushkeyTS
 	tries := map[remedy]int{renewToken: 1, shrink: 1, reconnect: 2}
 	for {
 		j := s.try(ctx, x, registered)

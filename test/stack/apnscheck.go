@@ -89,7 +89,13 @@ func (a *APNs) check(p *APNsPush, fields fields) *apnsRefusal {
 	if refused := p.checkHeaders(); refused != nil {
 		return refused
 	}
-	return p.checkPayload()
+	if refused := p.checkPayload(); refused != nil {
+		return refused
+	}
+	if strings.Trim(p.Token, "0") == "" { // a token that no device has: Apple looks at all else before
+		return &apnsRefusal{400, "BadDeviceToken"}
+	}
+	return nil
 }
 
 // set takes a header in; false if it is one that no client of Apple sends.
