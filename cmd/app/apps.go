@@ -13,12 +13,16 @@ import (
 
 // openApps makes the senders for all push services, on the network that the options name.
 func openApps(cfg *config.Config, opts Options, log *slog.Logger, clk clock.Clock) (*apps.Apps, error) {
+	return apps.Open(cfg.Apps, appsOptions(cfg, opts, log, clk))
+}
+
+func appsOptions(cfg *config.Config, opts Options, log *slog.Logger, clk clock.Clock) apps.Options {
 	d := cfg.Delivery
-	return apps.Open(cfg.Apps, apps.Options{
+	return apps.Options{
 		Gateway: gateway.Config{
 			Path: d.GatewayPath, AllowHTTP: d.AllowHTTP || opts.PushDial != nil, AllowNetworks: d.AllowCIDRs, AllowHosts: d.AllowHosts, Timeout: d.Timeout, Connections: d.ConcurrencyPerGateway,
 			Proxy: gateway.Proxy{URL: d.Proxy.Address(), Username: d.Proxy.Username, Password: d.Proxy.Password},
 		},
 		GatewayOptions: gateway.Options{Dial: opts.PushDial}, WebPush: opts.WebPush, Clock: clk, Log: log,
-	})
+	}
 }
