@@ -46,6 +46,7 @@ type Config struct {
 	Delivery   delivery.Config       `yaml:"delivery"`
 	Apps       apps.Config           `yaml:"-"`
 	Log        Log                   `yaml:"log"`
+	Tracing    Tracing               `yaml:"tracing"`
 	Admin      Admin                 `yaml:"admin"`
 }
 
@@ -61,6 +62,7 @@ func Default() *Config {
 		Badge:    pipeline.DefaultBadge(),
 		Delivery: delivery.Defaults(),
 		Log:      Log{Level: "info", Format: "text"},
+		Tracing:  Tracing{Sample: 0.01},
 		Admin:    Admin{Listen: "127.0.0.1:9100"},
 	}
 }
