@@ -58,6 +58,7 @@ type Config struct {
 	Delivery   delivery.Config       `yaml:"delivery"`
 	Apps       apps.Config           `yaml:"apps" doc:"how the pushers of some apps are told, by app id or by a pattern of app ids: see the table below. The variable holds the whole section as a mapping in YAML or JSON, in place of the file's"`
 	Log        Log                   `yaml:"log"`
+	Tracing    Tracing               `yaml:"tracing"`
 	Admin      Admin                 `yaml:"admin"`
 }
 
@@ -73,6 +74,7 @@ func Default() *Config {
 		Badge:    pipeline.DefaultBadge(),
 		Delivery: delivery.Defaults(),
 		Log:      Log{Level: "info", Format: "text"},
+		Tracing:  Tracing{Sample: 0.01},
 		Admin:    Admin{Listen: "127.0.0.1:9100"},
 	}
 }

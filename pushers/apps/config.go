@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"tocsin/pushers"
 	"tocsin/pushers/apns"
@@ -80,4 +81,21 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Slowest is the app whose attempts may take the longest, of those that have a timeout of their own, and how long that is; 0 if there is none.
+func (c Config) Slowest() (name string, timeout time.Duration) {
+	for _, n := range slices.Sorted(maps.Keys(c)) {
+		var own time.Duration
+		switch app := c[n].(type) {
+		case *apns.Config:
+			own = app.Timeout
+		case *fcm.Config:
+			own = app.Timeout
+		}
+		if own > timeout {
+			name, timeout = n, own
+		}
+	}
+	return name, timeout
 }
