@@ -175,7 +175,7 @@ func (c *checker) redis() {
 
 // apps looks at the apps that are told directly: at their credentials, and whether the push services take them.
 func (c *checker) apps() {
-	for _, f := range apps.Check(c.ctx, c.cfg.Apps, appsOptions(c.cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{})) {
+	for _, f := range apps.Check(c.ctx, c.cfg.Apps, appsOptions(c.cfg, Options{}, nil, slog.New(slog.DiscardHandler), clock.System{})) {
 		if f.Err != nil {
 			c.say("app", errors.New(printable(strings.ReplaceAll(f.Err.Error(), "\n", "; "))), "") // push services' own words are in it
 			continue

@@ -67,7 +67,7 @@ func TryPushers(ctx context.Context, cfg *config.Config, opts TryOptions, w io.W
 	if t.tally, err = pipeline.SumSaved(counts[0].Rooms); err != nil {
 		return err
 	}
-	if t.senders, err = openApps(cfg, Options{}, slog.New(slog.DiscardHandler), clock.System{}); err != nil {
+	if t.senders, err = openApps(cfg, Options{}, nil, slog.New(slog.DiscardHandler), clock.System{}); err != nil {
 		return err
 	}
 	defer t.senders.Close()
