@@ -180,7 +180,9 @@ func (c *checker) apps() {
 			c.say("app", errors.New(printable(strings.ReplaceAll(f.Err.Error(), "\n", "; "))), "") // push services' own words are in it
 			continue
 		}
-		c.say("app", nil, fmt.Sprintf("%s: %s", f.App, printable(f.Good)))
+		if f.Good != "" {
+			c.say("app", nil, fmt.Sprintf("%s: %s", f.App, printable(f.Good)))
+		}
 		if f.Warning != "" {
 			c.warn("app", fmt.Sprintf("%s: %s", f.App, printable(f.Warning)))
 		}

@@ -130,7 +130,10 @@ func (t *trial) pusher(ctx context.Context, field, app string, key pushers.Pushk
 	route := t.senders.Route(&d)
 	t.say("service", service(&route))
 	state := t.states.of(app, key, p.Version, t.account)
-	if state == active && !t.cfg.Delivery.Live()(t.opts.UserID) {
+	switch {
+	case p.Disabled:
+		state = "disabled"
+	case state == active && !t.cfg.Delivery.Live()(t.opts.UserID):
 		state = "shadow: nothing is sent to the user (delivery.mode, delivery.users)"
 	}
 	switch {

@@ -4,6 +4,7 @@ package apps
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,7 +21,7 @@ import (
 type Finding struct {
 	App     string // as the configuration has it
 	Err     error  // why it can't be told, with what to do, beginning with the app or with the path of a key; nil if it can
-	Good    string // what was found, if it can
+	Good    string // what was found, if it can; "" if Warning says all
 	Warning string // what must be looked after soon; "" if nothing
 }
 
@@ -45,18 +46,27 @@ func Check(ctx context.Context, cfg Config, opts Options) []Finding {
 			defer entry.sender.Close()
 			ctx, cancel := context.WithTimeout(ctx, longestCheck)
 			defer cancel()
-			f := entry.check(ctx)
-			if f.App = name; f.Err != nil {
-				f.Err = fmt.Errorf("%s: %w", name, f.Err)
-			}
-			if f.Warning == "" {
-				f.Warning = entry.Warning(opts.Clock.Now())
-			}
-			findings[i] = f
+			findings[i] = entry.look(ctx, opts.Clock.Now())
 		})
 	}
 	looking.Wait()
 	return findings
+}
+
+// look looks at one app, at its credentials' dates, too.
+func (e *Entry) look(ctx context.Context, now time.Time) Finding {
+	f := e.check(ctx)
+	f.App = e.Name
+	if f.Warning == "" {
+		f.Warning = e.Warning(now)
+	}
+	if expiry := e.Expiry(); !expiry.IsZero() && !now.Before(expiry) {
+		f.Err, f.Warning = errors.Join(f.Err, errors.New(f.Warning)), ""
+	}
+	if f.Err != nil {
+		f.Err = fmt.Errorf("%s: %w", e.Name, f.Err)
+	}
+	return f
 }
 
 func checkAPNs(cfg apns.Config, s *apns.Sender) func(context.Context) Finding {
@@ -97,10 +107,10 @@ func checkGateway(s *gateway.Sender, url string) func(context.Context) Finding {
 		if err != nil {
 			return Finding{Err: fmt.Errorf("gateway %s: %w", gateway.Service(url), err)}
 		}
-		f := Finding{Good: fmt.Sprintf("gateway %s answers (%d)", gateway.Service(url), status)}
+		text := fmt.Sprintf("gateway %s answers (%d)", gateway.Service(url), status)
 		if words != "" {
-			f.Warning = f.Good + ": " + words
+			return Finding{Warning: text + ": " + words}
 		}
-		return f
+		return Finding{Good: text}
 	}
 }
