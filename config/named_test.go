@@ -198,3 +198,33 @@ func TestKindsTable(t *testing.T) {
 		t.Errorf("%v: a key means nothing:\n%s", err, b.String())
 	}
 }
+
+// Options that mean a JSON object are written as a mapping, or as a text that holds one.
+func TestJSONInYAML(t *testing.T) {
+	t.Parallel()
+	const want = `{"android":{"priority":"high","n":-1.5e3,"list":[1,"a",null,true]},"notification":{}}`
+	for name, yaml := range map[string]string{
+		"a mapping": "\n      android:\n        priority: high\n        n: -1.5e3\n        list: [1, a, null, True]\n      notification: {}\n",
+		"a text":    "'" + want + "'\n",
+	} {
+		c, err := Parse([]byte("homeserver: {server_name: hs}\napps:\n  app:\n    type: fcm\n    service_account_file: x\n    fcm_options: "+yaml), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := c.Apps["app"].(*fcm.Config).Overrides.String(); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	for yaml, want := range map[string]string{
+		"{token: x}":           `apps[app].fcm_options: is not valid: "token" can't be set`,
+		"{android: 5}":         "android is not a JSON object",
+		"{android: {n: 010}}":  `"010" is no number of JSON`,
+		"{android: {n: .inf}}": "is no number of JSON",
+		"[a]":                  "must be a text",
+	} {
+		if _, err := Parse([]byte("apps:\n  app:\n    type: fcm\n    fcm_options: "+yaml+"\n"), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", yaml, err, want)
+		}
+	}
+}
