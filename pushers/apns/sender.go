@@ -168,7 +168,7 @@ func (s *Sender) try(ctx context.Context, x *exchange, registered int64) judgeme
 	began := time.Now().UnixNano()
 	x.link = l
 	if a.err = s.exchange(ctx, x, &a); a.err != nil {
-		a.goAway, a.silent = l.frames.goAway.Load(), l.frames.heard.Load() < began
+		a.goAway, a.alert, a.silent = l.frames.goAway.Load(), l.frames.alert.Load(), l.frames.heard.Load() < began
 	}
 	j := classify(a, f)
 	if j.outcome.Verdict == pushers.Delivered && s.links.present() == l.identity {
