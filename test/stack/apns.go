@@ -36,6 +36,7 @@ type APNsPush struct {
 	Connection int    // the first is 1
 	Status     int    // as answered; 0 if it was not
 	Reason     string // as answered
+	Refused    bool   // because it is wrong in itself, and not by the script
 	Taken      bool   // the device hears of it, whether or not the client knows
 }
 

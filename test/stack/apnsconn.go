@@ -225,6 +225,7 @@ func (c *apnsConn) answer(id uint32) bool {
 		return true
 	}
 	if refused := c.apns.check(push, came); refused != nil {
+		push.Refused = true
 		return c.reply(id, push, APNsAnswer{Status: refused.status, Reason: refused.reason})
 	}
 	c.raiseStreams()
