@@ -32,6 +32,7 @@ import (
 type ProviderApp struct {
 	Name        string // its app id, or a pattern of app ids
 	Provider    string
+	Topic       string    // of Apple: the bundle id of its certificate. A key is good for any topic
 	Settings    []Setting // credentials and addresses that the worker needs
 	Certificate []Setting // of Apple: what it can have in place of the keys of Settings that end in key_file, key_id and team_id
 	Pushkey     string    // of a made-up device
@@ -112,7 +113,7 @@ func (p *Providers) addAPNs(app *ProviderApp, topic string) error {
 	}
 	app.Settings = []Setting{{"key_file", keyFile}, {"key_id", keyID}, {"team_id", teamID}, {"base_url", p.URL(ProviderAPNs)}}
 	app.Certificate = []Setting{{"cert_file", p12}, {"cert_password", CertificatePassword}}
-	app.Pushkey = base64.StdEncoding.EncodeToString(sum[:])
+	app.Topic, app.Pushkey = topic, base64.StdEncoding.EncodeToString(sum[:])
 	p.know(app, keyID, topic)
 	return nil
 }
