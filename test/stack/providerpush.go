@@ -3,7 +3,10 @@ package stack
 // Pushes as they are shown: what each of the fakes received, in one form.
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -53,47 +56,41 @@ func shown(h http.Header) map[string]string {
 //	{"kind":"push","provider":"apns","app_id":"…","headers":{…},"body":{…},"status":200}
 //	{"kind":"push","url":"https://…","body":{…},"status":200}        of a gateway
 func (p *ProviderPush) Line() []byte {
-	body := lineValue(p.Body)
-	var line any
+	line := []byte(`{"kind":"push"`)
 	if p.Provider == ProviderGateway {
-		line = struct {
-			Kind   string         `json:"kind"`
-			URL    string         `json:"url"`
-			Body   jsontext.Value `json:"body"`
-			Status int            `json:"status"`
-		}{"push", p.URL, body, p.Status}
+		line = fmt.Appendf(line, `,"url":%s`, lineText(p.URL))
 	} else {
-		line = struct {
-			Kind     string            `json:"kind"`
-			Provider string            `json:"provider"`
-			AppID    string            `json:"app_id"`
-			Headers  map[string]string `json:"headers"`
-			Body     jsontext.Value    `json:"body"`
-			Status   int               `json:"status"`
-		}{"push", p.Provider, p.AppID, p.Header, body, p.Status}
+		line = fmt.Appendf(line, `,"provider":%s,"app_id":%s,"headers":{`, lineText(p.Provider), lineText(p.AppID))
+		for i, name := range slices.Sorted(maps.Keys(p.Header)) {
+			if i > 0 {
+				line = append(line, ',')
+			}
+			line = fmt.Appendf(line, "%s:%s", lineText(name), lineText(p.Header[name]))
+		}
+		line = append(line, '}')
 	}
-	raw, err := json.Marshal(line, json.Deterministic(true), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
-	if err != nil {
-		panic(err) // all its parts are JSON
-	}
-	return raw
+	return fmt.Appendf(line, `,"body":%s,"status":%d}`, lineValue(p.Body), p.Status)
 }
 
-// lineValue is a body as a value that fits into a line: itself if it is JSON, else its text.
-func lineValue(body []byte) jsontext.Value {
+// lineValue is a body as a value that fits into a line: byte for byte if it is JSON, else its text.
+func lineValue(body []byte) []byte {
 	value := jsontext.Value(body)
 	switch {
 	case body == nil:
-		return jsontext.Value("null")
+		return []byte("null")
 	case !value.IsValid():
-		text, _ := jsontext.AppendQuote(nil, strings.ToValidUTF8(string(body), "\uFFFD"))
-		return text
+		return lineText(string(body))
 	}
 	if strings.ContainsAny(string(body), "\r\n") {
 		value = value.Clone()
 		_ = value.Compact() // it was valid: a line is all that it must become
 	}
 	return value
+}
+
+func lineText(text string) []byte {
+	quoted, _ := jsontext.AppendQuote(nil, strings.ToValidUTF8(text, "\uFFFD")) // it is UTF-8 now
+	return quoted
 }
 
 func ofAPNs(push APNsPush) ProviderPush {

@@ -48,8 +48,7 @@ Commands come as JSON lines on the standard input, or by HTTP:
   curl -d '{"outage":{"provider":%[5]q,"how":"refused"}}' %[4]s
   curl %[4]s
 
-Each push is a line on the standard output. Ctrl-C ends it.
-`, r.opts.Data, &yaml, &pushers, control, r.only[0]))
+Each push is a line on the standard output. Ctrl-C ends it.`, r.opts.Data, &yaml, &pushers, control, r.only[0]))
 	return nil
 }
 
