@@ -74,7 +74,7 @@ Exit status: 0, 1 if something failed, 2 if the input or the command line is not
 type fakeProviders struct {
 	Data    string   `placeholder:"DIR" help:"Keep keys, ports and the configuration for the worker in this folder. Default: a temporary one, removed at the end."`
 	Listen  string   `default:"127.0.0.1" placeholder:"ADDRESS" help:"Address that the services listen on (${default})."`
-	Host    string   `placeholder:"NAME" help:"Name or address by which the worker finds them. Default: that of --listen."`
+	Host    string   `placeholder:"NAME" help:"Name or address by which the worker finds them. Default: what --listen says; needed if that is 0.0.0.0 or ::."`
 	Port    int      `default:"7441" help:"Port of APNs; FCM, Web Push and the gateway have the next ones (${default}). 0: free ones, the same again with the same --data."`
 	Control string   `default:"127.0.0.1:7440" placeholder:"HOST:PORT" help:"Address that takes commands by HTTP (${default}). It asks for no password."`
 	APNs    []string `name:"apns" default:"org.example.ios" sep:"none" placeholder:"APP_ID" help:"Apps at APNs, by app id or pattern; may be repeated (${default})."`

@@ -64,8 +64,8 @@ func ProviderFaults(provider string) []string {
 	return nil
 }
 
-// ParseProviderAnswer reads the object of a line {"provider":{…}}, strictly. Its members are the fields of [ProviderAnswer] as the specification of `tocsin-dev` writes them:
-// provider, app_id, status, reason, timestamp (in milliseconds, as Apple writes it), rejected, headers, body, delay ("2s"), fault, times, rate.
+// ParseProviderAnswer reads the object of a line {"provider":{…}}, strictly. Its members are the fields of [ProviderAnswer]: provider, app_id,
+// status, reason, timestamp (in milliseconds, as Apple writes it), rejected, headers, body, delay (a text such as "2s"), fault, times, rate.
 func ParseProviderAnswer(raw []byte) (ProviderAnswer, error) {
 	var wire struct {
 		Provider  string            `json:"provider"`

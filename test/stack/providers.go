@@ -24,13 +24,13 @@ import (
 
 // ProvidersOptions say which services there are, and where.
 type ProvidersOptions struct {
-	Dir     string         // folder of the credentials, which exists. What is there of an earlier start is used again: authority, keys and ports
-	Only    []string       // services that are started; nil: all
-	Listen  string         // address to listen on, without a port; "": 127.0.0.1
-	Host    string         // name or address that clients have for it; "": Listen
-	Ports   map[string]int // by service; absent or 0: that of an earlier start in Dir, or a free one
-	Others  WebPushOthers  // what the Web Push service does with messages for endpoints of others
-	Observe func(ProviderPush)
+	Dir     string             // folder of the credentials, which exists. What is there of an earlier start is used again: authority, keys and ports
+	Only    []string           // services that are started; nil: all
+	Listen  string             // address to listen on, without a port; "": 127.0.0.1
+	Host    string             // name or address that clients have for it; "": Listen
+	Ports   map[string]int     // by service; absent or 0: that of an earlier start in Dir, or a free one
+	Others  WebPushOthers      // what the Web Push service does with messages for endpoints of others
+	Observe func(ProviderPush) // is told of each push when it is answered, or is not, one after another
 	// Now is what the clients' own clock reads: VAPID tokens and Apple's 410s go by it. Provider tokens for Apple and access tokens of Google's do not: clients make them by
 	// the machine's clock, and so they are checked. nil: [time.Now].
 	Now func() time.Time
@@ -119,40 +119,70 @@ func (p *Providers) start(provider string) (io.Closer, error) {
 	site := Site{Listener: p.gates[provider], Authority: p.authority, Names: []string{p.opts.Host, p.opts.Listen}}
 	switch provider {
 	case ProviderAPNs:
-		var err error
-		p.apns, err = StartAPNs(APNsOptions{Site: site, Observe: func(push APNsPush) { p.observe(ofAPNs(push), p.ofAPNs(push), push.Token) }, Answer: func(push APNsPush) APNsAnswer {
-			answer, _ := p.next(ProviderAPNs, p.ofAPNs(push), push.Token)
-			return answer.apns(p.opts.Now())
-		}})
-		return p.apns, err
+		return p.startAPNs(site)
 	case ProviderFCM:
-		key, err := p.keepRSA()
-		if err != nil {
-			return nil, err
-		}
-		p.fcm, err = StartFCM(FCMOptions{Site: site, URL: p.URL(provider), Key: key, Observe: func(r FCMRequest) { p.observe(ofFCM(r), credential{provider, r.Project}, r.Message.Token) }, Answer: func(r FCMRequest) FCMAnswer {
-			answer, _ := p.next(provider, credential{provider, r.Project}, r.Message.Token)
-			return answer.fcm()
-		}})
-		return p.fcm, err
+		return p.startFCM(site)
 	case ProviderWebPush:
-		return StartWebPush(WebPushOptions{Site: site, TLS: GoodTLS, Others: p.opts.Others, Now: p.opts.Now, Observe: func(m WebPushMessage) { p.observe(ofWebPush(m), credential{provider, m.Key}, m.Endpoint) }, Answer: func(m WebPushMessage) WebPushAnswer {
-			answer, _ := p.next(provider, credential{provider, m.Key}, m.Endpoint)
-			return answer.webPush()
-		}})
+		return p.startWebPush(site)
 	case ProviderGateway:
-		return StartGateway(GatewayOptions{Site: site, TLS: GoodTLS, Observe: func(r Request) { p.observer.tell(ofGateway(r)) }, Answer: func(r Request) Answer {
-			push := ofGateway(r)
-			answer, _ := p.script.next(provider, push.AppID, push.AppID)
-			return answer.gateway()
-		}})
+		return p.startGateway(site)
 	}
 	return nil, fmt.Errorf("%q is no provider: they are %s", provider, strings.Join(AllProviders(), ", "))
 }
 
-// ofAPNs is what a push proved itself with.
-func (p *Providers) ofAPNs(push APNsPush) credential {
-	return credential{ProviderAPNs, cmp.Or(push.KeyID, push.Certificate)}
+func (p *Providers) startAPNs(site Site) (_ io.Closer, err error) {
+	from := func(push APNsPush) credential {
+		return credential{ProviderAPNs, cmp.Or(push.KeyID, push.Certificate)}
+	}
+	p.apns, err = StartAPNs(APNsOptions{
+		Site:    site,
+		Observe: func(push APNsPush) { p.observe(ofAPNs(push), from(push), push.Token) },
+		Answer: func(push APNsPush) APNsAnswer {
+			answer := p.next(from(push), push.Token)
+			return answer.apns(p.opts.Now())
+		},
+	})
+	return p.apns, err
+}
+
+func (p *Providers) startFCM(site Site) (io.Closer, error) {
+	key, err := p.keepRSA()
+	if err != nil {
+		return nil, err
+	}
+	p.fcm, err = StartFCM(FCMOptions{
+		Site: site, URL: p.URL(ProviderFCM), Key: key,
+		Observe: func(r FCMRequest) { p.observe(ofFCM(r), credential{ProviderFCM, r.Project}, r.Message.Token) },
+		Answer: func(r FCMRequest) FCMAnswer {
+			answer := p.next(credential{ProviderFCM, r.Project}, r.Message.Token)
+			return answer.fcm()
+		},
+	})
+	return p.fcm, err
+}
+
+func (p *Providers) startWebPush(site Site) (io.Closer, error) {
+	return StartWebPush(WebPushOptions{
+		Site: site, TLS: GoodTLS, Others: p.opts.Others, Now: p.opts.Now,
+		Observe: func(m WebPushMessage) { p.observe(ofWebPush(m), credential{ProviderWebPush, m.Key}, m.Endpoint) },
+		Answer: func(m WebPushMessage) WebPushAnswer {
+			answer := p.next(credential{ProviderWebPush, m.Key}, m.Endpoint)
+			return answer.webPush()
+		},
+	})
+}
+
+// startGateway starts the service that is told by each push whose it is.
+func (p *Providers) startGateway(site Site) (io.Closer, error) {
+	return StartGateway(GatewayOptions{
+		Site: site, TLS: GoodTLS,
+		Observe: func(r Request) { p.observer.tell(ofGateway(r)) },
+		Answer: func(r Request) Answer {
+			appID := ofGateway(r).AppID
+			answer, _ := p.script.next(ProviderGateway, appID, appID)
+			return answer.gateway()
+		},
+	})
 }
 
 // Close stops the services at once.
@@ -243,9 +273,10 @@ func (p *Providers) observe(push ProviderPush, from credential, device string) {
 }
 
 // next is the answer to a push; the zero answer, which takes it, if the script says nothing.
-func (p *Providers) next(provider string, from credential, device string) (ProviderAnswer, bool) {
+func (p *Providers) next(from credential, device string) ProviderAnswer {
 	appID, added := p.app(from, device)
-	return p.script.next(provider, appID, added)
+	answer, _ := p.script.next(from.provider, appID, added)
+	return answer
 }
 
 // app is whose push it is: by the device's own app id, and as the app was added.

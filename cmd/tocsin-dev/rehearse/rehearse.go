@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -68,6 +69,9 @@ type tally struct {
 
 // Run runs the services until ctx ends.
 func Run(ctx context.Context, opts Options) (err error) {
+	if ip := net.ParseIP(opts.Listen); opts.Host == "" && ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("%s is no address that a worker could find the services by: name one", opts.Listen)
+	}
 	if opts.Data == "" {
 		if opts.Data, err = os.MkdirTemp("", "tocsin-providers-*"); err != nil {
 			return err

@@ -318,6 +318,9 @@ func TestNoRehearsal(t *testing.T) {
 	if err := rehearse.Run(t.Context(), rehearse.Options{Apps: names, Control: "nowhere:none", Guide: io.Discard, Output: io.Discard}); err == nil || !strings.Contains(err.Error(), "control") {
 		t.Errorf("with a control address that is none: %v", err)
 	}
+	if err := rehearse.Run(t.Context(), rehearse.Options{Apps: names, Listen: "::", Guide: io.Discard, Output: io.Discard}); err == nil || !strings.Contains(err.Error(), "name one") {
+		t.Errorf("with all addresses and no name: %v", err)
+	}
 	if err := rehearse.Run(t.Context(), rehearse.Options{Apps: names, Listen: "192.0.2.1", Guide: io.Discard, Output: io.Discard}); err == nil || !strings.Contains(err.Error(), "apns: listen") {
 		t.Errorf("with an address of another machine: %v", err)
 	}
