@@ -98,6 +98,20 @@ func (s *Sender) Close() {
 	s.client.Close()
 }
 
+// Tells says whether a pusher is told of n at all; [Sender.Send] settles what it is not told without a request.
+func (s *Sender) Tells(n *pushers.Notification) bool {
+	return !n.CountsOnly() || !n.Device.Pusher.EventsOnly
+}
+
+// Service is the push service of a pusher's browser, by its origin; "" if the pusher's data names none.
+func (s *Sender) Service(p *pushers.Pusher) string {
+	to, err := parseEndpoint(readOptions(p.Data).Endpoint, s.allowed)
+	if err != nil {
+		return ""
+	}
+	return origin(to)
+}
+
 // PublicKey is what browsers subscribe with: applicationServerKey of the Push API, in base64url.
 func (s *Sender) PublicKey() string { return s.vapid.public() }
 
@@ -107,7 +121,7 @@ func (s *Sender) PublicKey() string { return s.vapid.public() }
 // An attempt that is repeated is a new message to a push service. If the pusher wants the last one of each room only, it takes the place of one that waits there still.
 func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	pusher := &d.Notification.Device.Pusher
-	if d.Notification.CountsOnly() && pusher.EventsOnly {
+	if !s.Tells(&d.Notification) {
 		return pushers.Outcome{Verdict: pushers.Delivered, Reason: reasonEventsOnly}
 	}
 	if s.cfg.Format != pushers.FormatFull {
