@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/goccy/go-yaml"
 	"go.uber.org/goleak"
 
 	"tocsin/cmd/tocsin-dev/rehearse"
+	"tocsin/config"
 	"tocsin/pushers"
 	"tocsin/pushers/apns"
 	"tocsin/pushers/apps"
@@ -113,7 +113,7 @@ func (b *bed) lines() []string {
 	return strings.FieldsFunc(b.output.String(), func(r rune) bool { return r == '\n' })
 }
 
-// configured is section apps of the guide, read with the keys that the worker has.
+// configured is section apps of the guide, as the worker reads it.
 func (b *bed) configured(t testing.TB) apps.Config {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(b.dir, "apps.yaml"))
@@ -123,27 +123,11 @@ func (b *bed) configured(t testing.TB) apps.Config {
 	if !strings.Contains(b.guide.String(), string(raw)) {
 		t.Errorf("apps.yaml is not what was told:\n%s\n%s", raw, b.guide)
 	}
-	var file struct{ Apps map[string]map[string]any }
-	if err := yaml.UnmarshalWithOptions(raw, &file, yaml.Strict()); err != nil {
-		t.Fatal(err)
+	cfg, err := config.Parse(append([]byte("homeserver: {server_name: example.org}\n"), raw...), nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, raw)
 	}
-	read := apps.Config{}
-	for name, keys := range file.Apps {
-		app := read.New(keys["type"].(string))
-		delete(keys, "type")
-		text, err := yaml.Marshal(keys)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := yaml.UnmarshalWithOptions(text, app, yaml.Strict()); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if err := app.Validate(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		read[name] = app
-	}
-	return read
+	return cfg.Apps
 }
 
 // sender is what a worker sends with.
@@ -160,7 +144,7 @@ type viaGateway struct {
 
 func (v viaGateway) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	d.Notification.Device.Pusher.URL = v.url
-	return v.Sender.Send(ctx, d.Notification)
+	return v.Sender.Send(ctx, d)
 }
 
 // senders are a worker's, by provider.
