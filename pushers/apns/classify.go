@@ -225,6 +225,9 @@ func classifyError(a attempt) judgement {
 	o := pushers.Outcome{Verdict: pushers.Retry, Reason: reasonConnect, Cause: a.err}
 	if refused, ok := a.refused(); ok {
 		o.Verdict, o.RetryAfter, o.Reason = pushers.Misconfigured, untilFixed, refused
+		if a.alert != nil {
+			o.Cause = a.alert
+		}
 		return judgement{outcome: o, replace: true}
 	}
 	var failed *dialError
