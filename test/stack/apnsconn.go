@@ -28,9 +28,8 @@ type apnsConn struct {
 	number int
 	reader *bufio.Reader
 
-	received    map[uint32]*APNsPush // requests that are not complete; the reader's
-	fields      map[uint32]fields
-	data        int // bytes of the window that are used up; the reader's
+	received    map[uint32]*apnsRequest // those that are not complete; the reader's
+	data        int                     // bytes of the window that are used up; the reader's
 	certificate string
 
 	mu        sync.Mutex // guards what follows, and all writing
@@ -48,10 +47,16 @@ type apnsConn struct {
 	delayed   sync.WaitGroup
 }
 
+// apnsRequest is a push as far as it has come.
+type apnsRequest struct {
+	push   APNsPush
+	fields fields
+}
+
 func newAPNsConn(a *APNs, conn *tls.Conn, number int) *apnsConn {
 	c := &apnsConn{
 		apns: a, net: conn, number: number, reader: bufio.NewReaderSize(conn, 64<<10), writer: bufio.NewWriterSize(conn, 64<<10),
-		received: map[uint32]*APNsPush{}, fields: map[uint32]fields{}, open: map[uint32]bool{}, streams: 1,
+		received: map[uint32]*apnsRequest{}, open: map[uint32]bool{}, streams: 1,
 	}
 	c.framer = http2.NewFramer(c.writer, c.reader)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -143,7 +148,6 @@ func (c *apnsConn) take(frame http2.Frame) bool {
 		return c.takeData(f)
 	case *http2.RSTStreamFrame:
 		delete(c.received, f.StreamID)
-		delete(c.fields, f.StreamID)
 		c.write(func() { delete(c.open, f.StreamID) })
 	case *http2.GoAwayFrame:
 		return false
@@ -179,11 +183,8 @@ func (c *apnsConn) takeHeaders(f *http2.MetaHeadersFrame) bool {
 	if tooMany || late {
 		return true
 	}
-	came := fields{}
-	for _, field := range f.Fields {
-		came[field.Name] = append(came[field.Name], field.Value)
-	}
-	c.received[id], c.fields[id] = &APNsPush{Connection: c.number, Certificate: c.certificate, Header: map[string]string{}}, came
+	push := APNsPush{Connection: c.number, Certificate: c.certificate, Header: make(map[string]string, len(f.Fields))}
+	c.received[id] = &apnsRequest{push, f.Fields}
 	if f.StreamEnded() {
 		return c.answer(id)
 	}
@@ -196,10 +197,11 @@ func (c *apnsConn) takeData(f *http2.DataFrame) bool {
 		c.data = 0
 		c.write(func() { _ = c.framer.WriteWindowUpdate(0, used) })
 	}
-	push := c.received[f.StreamID]
-	if push == nil {
+	request := c.received[f.StreamID]
+	if request == nil {
 		return true // of a stream that was refused
 	}
+	push := &request.push
 	push.Payload = append(push.Payload, f.Data()...)
 	if len(push.Payload) > 64<<10 {
 		return false
@@ -212,9 +214,8 @@ func (c *apnsConn) takeData(f *http2.DataFrame) bool {
 
 // answer answers a request that is complete; false ends the connection.
 func (c *apnsConn) answer(id uint32) bool {
-	push, came := c.received[id], c.fields[id]
+	push, came := &c.received[id].push, c.received[id].fields
 	delete(c.received, id)
-	delete(c.fields, id)
 	c.mu.Lock()
 	late, before := c.goingAway && id > c.last, c.complete
 	if !late {
