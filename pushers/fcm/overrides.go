@@ -77,7 +77,7 @@ func members(raw []byte) ([]member, error) {
 	if err := value.Compact(); err != nil {
 		return nil, err
 	}
-	d := jsontext.NewDecoder(bytes.NewReader(value))
+	d := jsontext.NewDecoder(bytes.NewBuffer(value)) // which it reads without another copy
 	if d.PeekKind() != '{' {
 		return nil, errors.New("it is not an object")
 	}
@@ -93,7 +93,8 @@ func members(raw []byte) ([]member, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.value = inside.Clone()
+		end := int(d.InputOffset())
+		m.value = value[end-len(inside) : end : end] // what the decoder hands out is its own
 		all = append(all, m)
 	}
 	return all, nil
