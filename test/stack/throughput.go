@@ -21,32 +21,55 @@ type B interface {
 	ReportMetric(n float64, unit string)
 }
 
-// Throughput sends n notifications, so many of them under way at once, and reports how many went through in a second and what processor time each of them took,
+// Throughput sends notifications, so many of them under way at once, and reports how many of them went through in a second and what processor time each of them took,
 // of this process as a whole: sender and service. The latter is what can be compared on a machine that does other things, too: two cores do no more than
-// 2,000,000 / cpu-µs/op in a second. Connections are there before it begins. send must be safe for concurrent use; i tells calls apart.
+// 2,000,000 / cpu-µs/op in a second. n of them are measured, out of the midst of more, when connections are there and as long as nobody has come to an end;
+// they begin spread over the time that one of them takes, as traffic does. send must be safe for concurrent use; i tells calls apart.
 func Throughput(b B, n, underWay int, send func(i int)) {
 	b.Helper()
-	atOnce(underWay, underWay, send)
 	b.ReportAllocs()
-	before := processorTime(b)
-	b.ResetTimer()
-	atOnce(n, underWay, send)
-	b.StopTimer()
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "notifications/s")
-	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(n), "cpu-µs/op")
-}
-
-func atOnce(n, underWay int, send func(i int)) {
+	send(0) // waits for a connection
+	began := time.Now()
+	send(1)
+	apart := time.Since(began) / time.Duration(underWay)
+	m := measurement{b: b, first: 2 * underWay, last: 2*underWay + n}
 	var next atomic.Int64
 	var sending sync.WaitGroup
-	for range underWay {
+	for worker := range underWay {
 		sending.Go(func() {
-			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
+			time.Sleep(time.Duration(worker) * apart)
+			for i := int(next.Add(1)); i < m.last+underWay; i = int(next.Add(1)) {
 				send(i)
+				m.done()
 			}
 		})
 	}
 	sending.Wait()
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "notifications/s")
+	b.ReportMetric(float64(m.used.Microseconds())/float64(n), "cpu-µs/op")
+}
+
+// measurement is of what is done behind the first, up to the last.
+type measurement struct {
+	b           B
+	first, last int
+
+	mu    sync.Mutex
+	count int
+	used  time.Duration // processor time
+}
+
+func (m *measurement) done() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch m.count++; m.count {
+	case m.first:
+		m.used = -processorTime(m.b)
+		m.b.ResetTimer()
+	case m.last:
+		m.b.StopTimer()
+		m.used += processorTime(m.b)
+	}
 }
 
 // processorTime is what this process has used so far.
