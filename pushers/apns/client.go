@@ -104,7 +104,7 @@ func (s shaper) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x.status, x.header = resp.StatusCode, resp.Header
-	if resp.Body != http.NoBody { // that of a push that was taken has nothing in it
+	if resp.ContentLength != 0 { // as that of a push that was taken is
 		x.reply, _ = io.ReadAll(io.LimitReader(resp.Body, maxReply)) // a reply that breaks off is read as far as it goes: its status has come
 	}
 	resp.Body.Close()
