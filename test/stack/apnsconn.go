@@ -43,6 +43,7 @@ type apnsConn struct {
 	last      uint32 // of goingAway: streams behind it are not taken
 	begun     bool
 	goingAway bool
+	ending    bool // the reader takes nothing more
 	deaf      bool
 	delayed   sync.WaitGroup
 }
@@ -87,12 +88,20 @@ func (c *apnsConn) serve() {
 func (c *apnsConn) end() {
 	c.mu.Lock()
 	goingAway := c.goingAway
+	c.ending = true
 	c.mu.Unlock()
 	if goingAway && c.net.CloseWrite() == nil {
-		_ = c.net.SetReadDeadline(time.Now().Add(time.Second))
+		_ = c.net.SetReadDeadline(time.Now().Add(5 * time.Second))
 		_, _ = io.Copy(io.Discard, c.net)
 	}
 	c.net.Close()
+}
+
+// endReading makes the reader end the connection, unless it does so already: the time that the client has then must not be cut short. c.mu is held.
+func (c *apnsConn) endReading() {
+	if !c.ending {
+		_ = c.net.SetReadDeadline(time.Now())
+	}
 }
 
 func (c *apnsConn) begin() error {
@@ -240,9 +249,11 @@ func (c *apnsConn) answer(id uint32) bool {
 	time.AfterFunc(answer.Delay, func() {
 		defer c.delayed.Done()
 		stays := c.reply(id, push, answer)
-		c.flush()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.writer.Flush()
 		if !stays {
-			_ = c.net.SetReadDeadline(time.Now()) // the reader ends it
+			c.endReading()
 		}
 	})
 	return true
@@ -394,6 +405,6 @@ func (c *apnsConn) goAwayLater() {
 	}
 	c.writer.Flush()
 	if c.goingAway && len(c.open) == 0 {
-		_ = c.net.SetReadDeadline(time.Now()) // the reader ends it
+		c.endReading()
 	}
 }
