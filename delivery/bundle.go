@@ -11,14 +11,6 @@ import (
 	"tocsin/pushers"
 )
 
-// Bundler sends several devices in one request. It is safe for concurrent use.
-type Bundler interface {
-	// Bundle is equal for notifications that may travel together, and "" for one that must go alone.
-	Bundle(n *pushers.Notification) string
-	// SendBundle is [Sender.Send] for notifications whose Bundle is equal. What it returns has an outcome for each, in their order.
-	SendBundle(ctx context.Context, ns []pushers.Notification) []pushers.Outcome
-}
-
 // company is how long the first of a bundle waits for others.
 const company = 3 * time.Millisecond
 
@@ -27,16 +19,21 @@ const company = 3 * time.Millisecond
 // The first one of a bundle waits a moment for others and then sends them all: so a bundle that is under way holds up nobody who comes later, and no goroutine is
 // needed. Each pushkey is once in a bundle, because a reply names nothing else.
 type bundles struct {
-	size    int
-	bundler Bundler
+	size int
 
 	mu   sync.Mutex
-	open map[string]*bundle // those that can be joined
+	open map[bundleKey]*bundle // those that can be joined
+}
+
+// bundleKey is equal for notifications that may travel together.
+type bundleKey struct {
+	bundler pushers.Bundler
+	bundle  string
 }
 
 // bundle is one request to be.
 type bundle struct {
-	key     string
+	key     bundleKey
 	members []*pushers.Delivery // under bundles.mu until it is closed
 	full    chan struct{}       // closed when there is no room for another
 	over    chan struct{}       // closed when results are there
@@ -47,15 +44,13 @@ type bundle struct {
 	wanted int // members whose own context has not ended; under bundles.mu
 }
 
-func newBundles(size int, bundler Bundler) *bundles {
-	return &bundles{size: size, bundler: bundler, open: map[string]*bundle{}}
-}
+func newBundles(size int) *bundles { return &bundles{size: size, open: map[bundleKey]*bundle{}} }
 
 // send sends a delivery in a bundle by means of sendAll, which is called once for each bundle. Whoever joins one waits for its end: it is the end of
 // a request, which takes no longer than a request may.
-func (b *bundles) send(ctx context.Context, what *pushers.Delivery, sendAll func(context.Context, []*pushers.Delivery) []result) result {
-	key := b.bundler.Bundle(&what.Notification)
-	if key == "" {
+func (b *bundles) send(ctx context.Context, bundler pushers.Bundler, what *pushers.Delivery, sendAll func(context.Context, []*pushers.Delivery) []result) result {
+	key := bundleKey{bundler, bundler.Bundle(&what.Notification)}
+	if key.bundle == "" {
 		return sendAll(ctx, []*pushers.Delivery{what})[0]
 	}
 	joined, place := b.join(ctx, key, what)
@@ -75,7 +70,7 @@ func (b *bundles) send(ctx context.Context, what *pushers.Delivery, sendAll func
 }
 
 // join takes a place in the open bundle, the first one in a new bundle if there is none. It is nil if the pushkey is in the bundle already.
-func (b *bundles) join(ctx context.Context, key string, what *pushers.Delivery) (*bundle, int) {
+func (b *bundles) join(ctx context.Context, key bundleKey, what *pushers.Delivery) (*bundle, int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	to := b.open[key]

@@ -26,8 +26,8 @@ type gatewayOf struct {
 	requests [][]string // pushkeys
 }
 
-func (g *gatewayOf) Send(ctx context.Context, n pushers.Notification) pushers.Outcome {
-	return g.SendBundle(ctx, []pushers.Notification{n})[0]
+func (g *gatewayOf) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
+	return g.SendBundle(ctx, []pushers.Notification{d.Notification})[0]
 }
 
 func (g *gatewayOf) SendBundle(ctx context.Context, ns []pushers.Notification) []pushers.Outcome {
@@ -83,7 +83,7 @@ func bundling(size int, g *gatewayOf) *delivery.Dispatcher {
 	cfg := delivery.Defaults()
 	cfg.Bundle = size
 	cfg.Breaker.Failures = 1000
-	return delivery.New(cfg, g, clock.System{}, delivery.Options{Bundler: g, Log: slog.New(slog.DiscardHandler)})
+	return delivery.New(cfg, gateways{g, g}, clock.System{}, delivery.Options{Log: slog.New(slog.DiscardHandler)})
 }
 
 // about is a delivery of an event to a device.

@@ -13,42 +13,39 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/url"
-	"strings"
 	"time"
 
 	"tocsin/clock"
 	"tocsin/pushers"
 )
 
-// Sender makes one attempt to tell a push service. It is safe for concurrent use, and returns within the time that an attempt may take.
-type Sender interface {
-	Send(ctx context.Context, n pushers.Notification) pushers.Outcome
+// Router says which push service a delivery goes to. It is safe for concurrent use.
+type Router interface {
+	// Route may change d, which is the caller's own copy, in what the way there asks for.
+	Route(d *pushers.Delivery) pushers.Route
 }
 
 // Options are what a Dispatcher is embedded with. The zero value is fit for use.
 type Options struct {
-	Bundler Bundler      // sends several devices in one request, where Config.Bundle says so; nil: each goes alone
-	Log     *slog.Logger // hears when a push service goes away and comes back; nil: slog.Default()
+	Log *slog.Logger // hears when a push service goes away and comes back; nil: slog.Default()
 }
 
 // Dispatcher makes deliveries. It is safe for concurrent use.
 type Dispatcher struct {
-	sender  Sender
+	router  Router
 	clock   clock.Clock
 	gates   *gates
 	bundles *bundles // nil: each device alone
 }
 
-// New makes a Dispatcher that sends with sender and tells the age of a delivery by clock.
-func New(cfg Config, sender Sender, clock clock.Clock, opts Options) *Dispatcher {
+// New makes a Dispatcher that sends the ways that router says and tells the age of a delivery by clock.
+func New(cfg Config, router Router, clock clock.Clock, opts Options) *Dispatcher {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	d := &Dispatcher{sender: sender, clock: clock, gates: newGates(cfg, clock, opts.Log)}
-	if opts.Bundler != nil && cfg.Bundle > 1 {
-		d.bundles = newBundles(cfg.Bundle, opts.Bundler)
+	d := &Dispatcher{router: router, clock: clock, gates: newGates(cfg, clock, opts.Log)}
+	if cfg.Bundle > 1 {
+		d.bundles = newBundles(cfg.Bundle)
 	}
 	return d
 }
@@ -59,10 +56,20 @@ func (d *Dispatcher) Breakers() map[string]BreakerCounts { return d.gates.counts
 // Deliver makes one attempt, unless the delivery has expired, and says what follows. It takes as long as the request takes, and little more than
 // no time when the service is so slow that there is no room for another request to it, or so sick that none is sent.
 func (d *Dispatcher) Deliver(ctx context.Context, what pushers.Delivery) pushers.Step {
+	route := d.router.Route(&what)
+	step := d.deliver(ctx, &route, &what)
+	step.Provider, step.App = route.Provider, route.App
+	return step
+}
+
+func (d *Dispatcher) deliver(ctx context.Context, route *pushers.Route, what *pushers.Delivery) pushers.Step {
 	if !d.clock.Now().Before(what.Expires) {
 		return expired(what.Attempt)
 	}
-	r := d.attempt(ctx, &what)
+	if route.Untold != "" {
+		return pushers.Step{Action: pushers.Settle, Detail: route.Untold}
+	}
+	r := d.attempt(ctx, route, what)
 	now := d.clock.Now()
 	left := what.Expires.Sub(now)
 	if r.unsent != "" {
@@ -84,25 +91,24 @@ const jitter = 100 * time.Millisecond
 
 // attempt sends a delivery, in a bundle if there are others to go with. A retry goes alone: in a bundle that failed, it may have been the one that the gateway
 // stumbled over.
-func (d *Dispatcher) attempt(ctx context.Context, what *pushers.Delivery) result {
-	key := gatewayKey(what.Notification.Device.Pusher.URL)
+func (d *Dispatcher) attempt(ctx context.Context, route *pushers.Route, what *pushers.Delivery) result {
 	if what.Attempt > 0 {
-		return d.spread(ctx, key, what)
+		return d.spread(ctx, route, what)
 	}
-	if d.bundles == nil {
-		return d.alone(ctx, key, what)
+	if d.bundles == nil || route.Bundler == nil {
+		return d.alone(ctx, route, what)
 	}
-	return d.bundles.send(ctx, what, func(ctx context.Context, members []*pushers.Delivery) []result {
+	return d.bundles.send(ctx, route.Bundler, what, func(ctx context.Context, members []*pushers.Delivery) []result {
 		if len(members) == 1 {
-			return []result{d.alone(ctx, key, members[0])}
+			return []result{d.alone(ctx, route, members[0])}
 		}
-		return d.together(ctx, key, members)
+		return d.together(ctx, route, members)
 	})
 }
 
 // spread is alone, after a moment.
-func (d *Dispatcher) spread(ctx context.Context, key Key, what *pushers.Delivery) result {
-	if refused := d.gates.refuses(key); refused.unsent != "" {
+func (d *Dispatcher) spread(ctx context.Context, route *pushers.Route, what *pushers.Delivery) result {
+	if refused := d.gates.refuses(route); refused.unsent != "" {
 		return refused
 	}
 	timer := time.NewTimer(rand.N(jitter))
@@ -111,23 +117,23 @@ func (d *Dispatcher) spread(ctx context.Context, key Key, what *pushers.Delivery
 	case <-timer.C:
 	case <-ctx.Done(): // the request will say so
 	}
-	return d.alone(ctx, key, what)
+	return d.alone(ctx, route, what)
 }
 
-func (d *Dispatcher) alone(ctx context.Context, key Key, what *pushers.Delivery) result {
-	pass, refused := d.gates.enter(ctx, key)
+func (d *Dispatcher) alone(ctx context.Context, route *pushers.Route, what *pushers.Delivery) result {
+	pass, refused := d.gates.enter(ctx, route)
 	if pass == nil {
 		return refused
 	}
-	outcome := d.sender.Send(ctx, what.Notification)
+	outcome := route.Sender.Send(ctx, *what)
 	pass.done(outcome, what.UserID, ctx.Err() != nil)
 	return result{outcome: outcome}
 }
 
 // together sends the members of a bundle in one request. What it comes to concerns each of them alone from here on.
-func (d *Dispatcher) together(ctx context.Context, key Key, members []*pushers.Delivery) []result {
+func (d *Dispatcher) together(ctx context.Context, route *pushers.Route, members []*pushers.Delivery) []result {
 	results := make([]result, len(members))
-	pass, refused := d.gates.enter(ctx, key)
+	pass, refused := d.gates.enter(ctx, route)
 	if pass == nil {
 		for i := range results {
 			results[i] = refused
@@ -138,30 +144,10 @@ func (d *Dispatcher) together(ctx context.Context, key Key, members []*pushers.D
 	for i, m := range members {
 		ns[i] = m.Notification
 	}
-	outcomes := d.bundles.bundler.SendBundle(ctx, ns)
+	outcomes := route.Bundler.SendBundle(ctx, ns)
 	pass.done(outcomes[0], members[0].UserID, ctx.Err() != nil)
 	for i, o := range outcomes {
 		results[i].outcome = o
 	}
 	return results
 }
-
-// gatewayKey is the gate of a push gateway: its host and port, however they are written; "" for a URL that has none.
-func gatewayKey(raw string) Key {
-	key := Key{Class: Gateways}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || len(u.Host) > maxName {
-		return key
-	}
-	port := u.Port()
-	if port == "" && u.Scheme == "http" {
-		port = "80"
-	} else if port == "" {
-		port = "443"
-	}
-	key.Name = net.JoinHostPort(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), port)
-	return key
-}
-
-// maxName bounds what is remembered of a host: no name in the DNS is longer, with its port.
-const maxName = 260

@@ -22,7 +22,21 @@ import (
 // sendFunc is a push service that is a function.
 type sendFunc func(context.Context, pushers.Notification) pushers.Outcome
 
-func (f sendFunc) Send(ctx context.Context, n pushers.Notification) pushers.Outcome { return f(ctx, n) }
+func (f sendFunc) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
+	return f(ctx, d.Notification)
+}
+
+func (f sendFunc) Route(d *pushers.Delivery) pushers.Route { return gateways{Sender: f}.Route(d) }
+
+// gateways lead all deliveries to the gateways of their URLs.
+type gateways struct {
+	pushers.Sender
+	pushers.Bundler
+}
+
+func (g gateways) Route(d *pushers.Delivery) pushers.Route {
+	return pushers.Route{Provider: pushers.ProviderGateway, Service: gateway.Service(d.Notification.Device.Pusher.URL), Sender: g.Sender, Bundler: g.Bundler}
+}
 
 func to(url string) pushers.Notification {
 	return pushers.Notification{
@@ -62,6 +76,7 @@ func TestDeliver(t *testing.T) {
 				return tc.outcome
 			}), now, delivery.Options{})
 			got := d.Deliver(t.Context(), pushers.Delivery{Notification: to("https://push.example/"), Attempt: tc.attempt, Expires: start.Add(tc.expires)})
+			tc.want.Provider = pushers.ProviderGateway
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
@@ -80,7 +95,7 @@ func newReal(t testing.TB, cfg delivery.Config, answer http.HandlerFunc) (*deliv
 		Path: cfg.GatewayPath, AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: cfg.Timeout, Connections: cfg.ConcurrencyPerGateway,
 	}, gateway.Options{})
 	t.Cleanup(sender.Close)
-	return delivery.New(cfg, sender, clock.System{}, delivery.Options{Bundler: sender}), server.URL + "/_matrix/push/v1/notify"
+	return delivery.New(cfg, gateways{sender, sender}, clock.System{}, delivery.Options{}), server.URL + "/_matrix/push/v1/notify"
 }
 
 func TestDeliverForReal(t *testing.T) {
@@ -109,6 +124,7 @@ func TestDeliverForReal(t *testing.T) {
 	} {
 		status.Store(int32(tc.status))
 		got := d.Deliver(t.Context(), pushers.Delivery{Notification: to(tc.url), Expires: time.Now().Add(24 * time.Hour)})
+		tc.want.Provider = pushers.ProviderGateway
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("%d %s (-want +got)\n%s", tc.status, tc.url, diff)
 		}

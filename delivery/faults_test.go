@@ -27,7 +27,7 @@ func faulty(t *testing.T, g *stack.Gateway, timeout time.Duration) *delivery.Dis
 		AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: timeout, RootCAs: trusted,
 	}, gateway.Options{})
 	t.Cleanup(sender.Close)
-	return delivery.New(delivery.Defaults(), sender, clock.System{}, delivery.Options{Log: slog.New(slog.DiscardHandler)})
+	return delivery.New(delivery.Defaults(), gateways{sender, sender}, clock.System{}, delivery.Options{Log: slog.New(slog.DiscardHandler)})
 }
 
 func TestDeliverToFaultyGateways(t *testing.T) {
@@ -104,7 +104,7 @@ func TestDeliverTLSFaults(t *testing.T) {
 func follows(t *testing.T, d *delivery.Dispatcher, base string, want pushers.Step, reason string) {
 	t.Helper()
 	got := d.Deliver(t.Context(), pushers.Delivery{UserID: "@u:x", Notification: to(base + gateway.StandardPath), Expires: time.Now().Add(24 * time.Hour)})
-	want.Detail = got.Detail
+	want.Detail, want.Provider = got.Detail, pushers.ProviderGateway
 	if got != want || !strings.HasPrefix(got.Detail, reason) {
 		t.Errorf("got %+v, want %+v for %s", got, want, reason)
 	}

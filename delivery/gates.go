@@ -17,16 +17,13 @@ import (
 	"tocsin/pushers"
 )
 
-// Key names what has a breaker and a room of its own: a service that can fail by itself.
-type Key struct {
-	Class string // the kind of service: [Gateways], or a provider
-	Name  string // among its kind: the host of a gateway, the app at a provider
+// key names what has a gate of its own, or an account that pauses are shared by.
+type key struct {
+	provider string
+	name     string // [pushers.Route.Service], or its Account
 }
 
-// Gateways is the class of the push gateways, which are told apart by host and port.
-const Gateways = "gateway"
-
-// BreakerCounts is how many services of a class are in which state.
+// BreakerCounts is how many services of a provider are in which state.
 type BreakerCounts struct {
 	Known    int // services that something is remembered of
 	Open     int // away: nothing is sent for a while
@@ -45,13 +42,14 @@ type gates struct {
 
 	mu       sync.Mutex
 	inFlight int
-	byKey    map[Key]*gate
-	unused   list.List // of *gate: those that nobody is in, the longest unused first
+	byKey    map[key]*gate
+	unused   list.List         // of *gate: those that nobody is in, the longest unused first
+	paused   map[key]time.Time // accounts that asked to be left alone, until then; the configuration names them, so they are few
 }
 
 // gate is the way to one service. All but breaker is guarded by gates.mu.
 type gate struct {
-	key     Key
+	key     key
 	room    *room
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
 	paused  time.Time     // until then
@@ -77,27 +75,28 @@ var (
 )
 
 func newGates(cfg Config, clock clock.Clock, log *slog.Logger) *gates {
-	return &gates{cfg: cfg, clock: clock, log: log, byKey: map[Key]*gate{}}
+	return &gates{cfg: cfg, clock: clock, log: log, byKey: map[key]*gate{}, paused: map[key]time.Time{}}
 }
 
 // pass is the permission for one request. Whoever gets it calls done.
 type pass struct {
 	gates *gates
 	gate  *gate
+	route *pushers.Route
 	tell  func(error) // the breaker
 	began time.Time
 }
 
 // enter asks for permission to send to a service. If there is none, the result says why. ctx ends the waiting for room, which is short in any case.
-func (g *gates) enter(ctx context.Context, key Key) (*pass, result) {
+func (g *gates) enter(ctx context.Context, route *pushers.Route) (*pass, result) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.inFlight >= g.cfg.Concurrency {
 		return nil, result{unsent: reasonBusy}
 	}
 	now := time.Now()
-	at := g.join(key, now)
-	if refused := at.refuses(g.clock); refused.unsent != "" {
+	at := g.join(key{route.Provider, route.Service}, now)
+	if refused := g.refusal(at, route); refused.unsent != "" {
 		g.part(at)
 		return nil, refused
 	}
@@ -114,33 +113,40 @@ func (g *gates) enter(ctx context.Context, key Key) (*pass, result) {
 		g.part(at)
 		return nil, result{unsent: reasonDown}
 	}
-	return &pass{gates: g, gate: at, tell: tell, began: now}, result{}
+	return &pass{gates: g, gate: at, route: route, tell: tell, began: now}, result{}
 }
 
 // refuses says why nobody may send to the service now, whatever room there is; its unsent is "" if that is not so.
-func (g *gates) refuses(key Key) result {
+func (g *gates) refuses(route *pushers.Route) result {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if at := g.byKey[key]; at != nil {
-		return at.refuses(g.clock)
-	}
-	return result{}
+	return g.refusal(g.byKey[key{route.Provider, route.Service}], route)
 }
 
-func (at *gate) refuses(clock clock.Clock) result {
-	if !at.paused.IsZero() {
-		if wait := at.paused.Sub(clock.Now()); wait > 0 {
+// refusal is refuses for the service's gate; nil: it has none yet.
+func (g *gates) refusal(at *gate, route *pushers.Route) result {
+	var until time.Time
+	if at != nil {
+		until = at.paused
+	}
+	if route.Account != "" {
+		if shared := g.paused[key{route.Provider, route.Account}]; shared.After(until) {
+			until = shared
+		}
+	}
+	if !until.IsZero() {
+		if wait := until.Sub(g.clock.Now()); wait > 0 {
 			return result{unsent: reasonPaused, wait: wait}
 		}
 	}
-	if at.opened && at.breaker.State() == gobreaker.StateOpen {
+	if at != nil && at.opened && at.breaker.State() == gobreaker.StateOpen {
 		return result{unsent: reasonDown}
 	}
 	return result{}
 }
 
 // join finds or makes the gate and counts the caller in.
-func (g *gates) join(key Key, now time.Time) *gate {
+func (g *gates) join(key key, now time.Time) *gate {
 	g.inFlight++
 	at := g.byKey[key]
 	if at == nil {
@@ -221,7 +227,7 @@ func (p *pass) done(o pushers.Outcome, user string, cutOff bool) {
 	told := at.judge(state, user, g.cfg.Breaker.Failures)
 	p.tell(told)
 	at.room.release(now, now.Sub(p.began), o.Status != 0)
-	paused := at.pause(g.clock, pauseOf(o, g.cfg.Breaker.Open))
+	paused := g.pause(at, p.route, pauseOf(o, g.cfg.Breaker.Open))
 	changed, opened := false, false
 	if told != nil || at.opened { // else it is closed, and was
 		changed, opened = at.change()
@@ -234,8 +240,8 @@ func (p *pass) done(o pushers.Outcome, user string, cutOff bool) {
 }
 
 // report tells what has changed. Hosts stand in the log alone, never in metrics, because users choose them.
-func (g *gates) report(key Key, o pushers.Outcome, paused, opened bool) {
-	log := g.log.With("class", key.Class, "name", key.Name)
+func (g *gates) report(key key, o pushers.Outcome, paused, opened bool) {
+	log := g.log.With("provider", key.provider, "name", key.name)
 	switch {
 	case paused:
 		log.Info("a push service asks to be left alone", "reason", o.Reason, "for", pauseOf(o, g.cfg.Breaker.Open))
@@ -246,17 +252,28 @@ func (g *gates) report(key Key, o pushers.Outcome, paused, opened bool) {
 	}
 }
 
-// pause lets nobody pass for that long. It says whether that is news.
-func (at *gate) pause(clock clock.Clock, wait time.Duration) (news bool) {
+// pause lets nobody pass for that long, to no service of the same account if it has one. It says whether that is news.
+func (g *gates) pause(at *gate, route *pushers.Route, wait time.Duration) (news bool) {
 	if wait <= 0 {
 		return false
 	}
-	now := clock.Now()
-	news = !at.paused.After(now)
-	if until := now.Add(wait); until.After(at.paused) {
-		at.paused = until
+	now := g.clock.Now()
+	until, was := now.Add(wait), at.paused
+	if route.Account == "" {
+		at.paused = latest(was, until)
+		return !was.After(now)
 	}
-	return news
+	account := key{route.Provider, route.Account}
+	was = g.paused[account]
+	g.paused[account] = latest(was, until)
+	return !was.After(now)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // judge says what the breaker is to count. That no answer comes is a failure each time. A failure that the service answers may come from this notification alone, and users make
@@ -292,13 +309,13 @@ func (at *gate) change() (changed, opened bool) {
 	return changed, opened
 }
 
-// counts is how many services of each class are in which state.
+// counts is how many services of each provider are in which state. An account that is paused counts as one.
 func (g *gates) counts() map[string]BreakerCounts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	counts, now := map[string]BreakerCounts{}, g.clock.Now()
 	for key, at := range g.byKey {
-		c := counts[key.Class]
+		c := counts[key.provider]
 		c.Known++
 		switch at.breaker.State() {
 		case gobreaker.StateOpen:
@@ -309,7 +326,14 @@ func (g *gates) counts() map[string]BreakerCounts {
 		if at.paused.After(now) {
 			c.Paused++
 		}
-		counts[key.Class] = c
+		counts[key.provider] = c
+	}
+	for account, until := range g.paused {
+		if until.After(now) {
+			c := counts[account.provider]
+			c.Paused++
+			counts[account.provider] = c
+		}
 	}
 	return counts
 }

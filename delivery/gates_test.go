@@ -34,7 +34,9 @@ func world(all, each int) *gates {
 	return newGates(cfg, clock.System{}, slog.New(slog.DiscardHandler))
 }
 
-func host(name string) Key { return Key{Gateways, name} }
+func host(name string) *pushers.Route {
+	return &pushers.Route{Provider: pushers.ProviderGateway, Service: name}
+}
 
 // fill takes n permissions for a host.
 func fill(t *testing.T, g *gates, name string, n int) (passes []*pass) {
@@ -108,7 +110,7 @@ func TestGateKnownServiceThatHangs(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 			done(accepted, passes...)
 		}
-		room := g.byKey[host("quick")].room.limit
+		room := g.byKey[key{pushers.ProviderGateway, "quick"}].room.limit
 		if room < 8 || room > 16 {
 			t.Errorf("room for %d where 8 were needed", room)
 		}
@@ -302,7 +304,10 @@ func TestPause(t *testing.T) {
 	g := world(100, 100)
 	g.clock = now
 	asks := func(status int, wait time.Duration) pushers.Outcome {
-		return pushers.Outcome{Verdict: pushers.Retry, Reason: "asks", Status: status, RetryAfter: wait}
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: "asks", Status: status, RetryAfter: wait, Pause: true}
+	}
+	waits := func(status int, wait time.Duration) pushers.Outcome { // this notification alone
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: "waits", Status: status, RetryAfter: wait}
 	}
 	for _, step := range []struct {
 		at    time.Duration
@@ -318,8 +323,8 @@ func TestPause(t *testing.T) {
 		{80 * time.Second, accepted, reasonPaused, 10 * time.Second},
 		{90 * time.Second, asks(429, 0), "", 0}, // a moment then
 		{91 * time.Second, accepted, reasonPaused, 9 * time.Second},
-		{100 * time.Second, asks(503, 0), "", 0},
-		{100 * time.Second, asks(507, time.Hour), "", 0}, // of one topic
+		{100 * time.Second, waits(503, time.Hour), "", 0},
+		{100 * time.Second, waits(429, time.Hour), "", 0},
 		{100 * time.Second, accepted, "", 0},
 	} {
 		now.Advance(start.Add(step.at))
@@ -333,6 +338,43 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// TestPauseOfAnAccount has two apps of one project at a provider, and one of another: the project asks to be left alone.
+func TestPauseOfAnAccount(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	now := clock.NewVirtual(start)
+	g := world(100, 100)
+	g.clock = now
+	app := func(name, project string) *pushers.Route {
+		return &pushers.Route{Provider: pushers.ProviderFCM, App: name, Service: name, Account: project}
+	}
+	p, _ := g.enter(t.Context(), app("a", "one"))
+	p.done(pushers.Outcome{Verdict: pushers.Retry, Reason: "quota", Status: 429, RetryAfter: time.Minute, Pause: true}, "@u:x", false)
+	for _, tc := range []struct {
+		at    time.Duration
+		route *pushers.Route
+		want  string
+	}{
+		{0, app("a", "one"), reasonPaused},
+		{0, app("b", "one"), reasonPaused},
+		{0, app("c", "two"), ""},
+		{0, &pushers.Route{Provider: pushers.ProviderAPNs, Service: "a", Account: "one"}, ""},
+		{time.Minute - 1, app("b", "one"), reasonPaused},
+		{time.Minute, app("a", "one"), ""},
+		{time.Minute, app("b", "one"), ""},
+	} {
+		now.Advance(start.Add(tc.at))
+		early := g.refuses(tc.route)
+		p, refused := g.enter(t.Context(), tc.route)
+		if refused.unsent != tc.want || early.unsent != tc.want || (p != nil) != (tc.want == "") {
+			t.Errorf("%s of %s at %v: %+v, and asked before %+v; want %q", tc.route.Service, tc.route.Account, tc.at, refused, early, tc.want)
+		}
+		if p != nil {
+			p.done(accepted, "@u:x", false)
+		}
+	}
+}
+
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	status := func(v pushers.Verdict, s int) pushers.Outcome { return pushers.Outcome{Verdict: v, Status: s} }
@@ -341,7 +383,7 @@ func TestHealth(t *testing.T) {
 		failing: {status(pushers.Retry, 500), status(pushers.Retry, 502), status(pushers.Retry, 503), status(pushers.Retry, 504), status(pushers.Misconfigured, 302), status(pushers.Misconfigured, 401),
 			status(pushers.Misconfigured, 404), status(pushers.Misconfigured, 410), status(pushers.Misconfigured, 0)},
 		away:   {timeout, refused, status(pushers.Retry, 0)},
-		silent: {status(pushers.Drop, 0), status(pushers.Retry, 429)},
+		silent: {status(pushers.Drop, 0), status(pushers.Delivered, 0), status(pushers.Retry, 429)},
 	} {
 		for _, o := range outcomes {
 			if got := healthOf(o); got != want {
@@ -365,15 +407,15 @@ func TestGatesAreWatched(t *testing.T) {
 		}}))
 		inFlight := fill(t, g, "sick", startingRoom)
 		done(timeout, inFlight...)
-		try(t, g, "limits", "a", pushers.Outcome{Verdict: pushers.Retry, Reason: "http_429", Status: 429, RetryAfter: time.Hour})
+		try(t, g, "limits", "a", pushers.Outcome{Verdict: pushers.Retry, Reason: "http_429", Status: 429, RetryAfter: time.Hour, Pause: true})
 		limited := fill(t, g, "well", 1)
 		done(accepted, limited...)
-		if diff := cmp.Diff(map[string]BreakerCounts{Gateways: {Known: 3, Open: 1, Paused: 1}}, g.counts()); diff != "" {
+		if diff := cmp.Diff(map[string]BreakerCounts{pushers.ProviderGateway: {Known: 3, Open: 1, Paused: 1}}, g.counts()); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 		for range 3 {
 			time.Sleep(11 * time.Second)
-			if diff := cmp.Diff(map[string]BreakerCounts{Gateways: {Known: 3, HalfOpen: 1, Paused: 1}}, g.counts()); diff != "" {
+			if diff := cmp.Diff(map[string]BreakerCounts{pushers.ProviderGateway: {Known: 3, HalfOpen: 1, Paused: 1}}, g.counts()); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 			try(t, g, "sick", "a", timeout)
@@ -381,33 +423,15 @@ func TestGatesAreWatched(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		try(t, g, "sick", "a", accepted)
 		try(t, g, "sick", "a", accepted)
-		if diff := cmp.Diff(map[string]BreakerCounts{Gateways: {Known: 3, Paused: 1}}, g.counts()); diff != "" {
+		if diff := cmp.Diff(map[string]BreakerCounts{pushers.ProviderGateway: {Known: 3, Paused: 1}}, g.counts()); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
-		want := `level=WARN msg="a push service is away: its notifications wait in the retry topics until a probe succeeds" class=gateway name=sick reason=timeout probe_in=10s
-level=INFO msg="a push service asks to be left alone" class=gateway name=limits reason=http_429 for=1h0m0s
-level=INFO msg="a push service is back" class=gateway name=sick
+		want := `level=WARN msg="a push service is away: its notifications wait in the retry topics until a probe succeeds" provider=gateway name=sick reason=timeout probe_in=10s
+level=INFO msg="a push service asks to be left alone" provider=gateway name=limits reason=http_429 for=1h0m0s
+level=INFO msg="a push service is back" provider=gateway name=sick
 `
 		if diff := cmp.Diff(want, log.String()); diff != "" {
 			t.Errorf("the log (-want +got)\n%s", diff)
 		}
 	})
-}
-
-func TestGatewayKey(t *testing.T) {
-	t.Parallel()
-	for raw, want := range map[string]string{
-		"https://push.example/_matrix/push/v1/notify": "push.example:443",
-		"https://PUSH.Example.:443/other?x":           "push.example:443",
-		"https://push.example:8443/":                  "push.example:8443",
-		"http://push.example/":                        "push.example:80",
-		"https://[::1]/":                              "[::1]:443",
-		"https://%zz":                                 "",
-		"/only/a/path":                                "",
-		"https://" + strings.Repeat("x", 1000) + "/":  "",
-	} {
-		if got := gatewayKey(raw); got != (Key{Gateways, want}) {
-			t.Errorf("%.40s: got %v, want %s", raw, got, want)
-		}
-	}
 }

@@ -3,6 +3,7 @@ package delivery
 // What an outcome says of the service that it came from.
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 func healthOf(o pushers.Outcome) health {
 	switch o.Verdict {
 	case pushers.Delivered, pushers.Gone:
+		if o.Status == 0 {
+			return silent // there was nothing to send
+		}
 		return healthy
 	case pushers.Uncertain:
 		return away
@@ -47,13 +51,10 @@ func healthOf(o pushers.Outcome) health {
 	return healthy
 }
 
-// pauseOf is how long a service wants to hear of nobody: 0 if it does not say that. A 429 without a time means for the time that it takes to look again.
+// pauseOf is how long a service wants to hear of nobody: 0 if it does not say that. What asks without a time is left alone for the time that it takes to look again.
 func pauseOf(o pushers.Outcome, otherwise time.Duration) time.Duration {
-	switch {
-	case o.Status == http.StatusTooManyRequests && o.RetryAfter == 0:
-		return otherwise
-	case o.Status == http.StatusTooManyRequests, o.Status == http.StatusServiceUnavailable:
-		return o.RetryAfter
+	if !o.Pause {
+		return 0
 	}
-	return 0
+	return cmp.Or(o.RetryAfter, otherwise)
 }

@@ -12,10 +12,6 @@ import (
 // record is always the next that is due. Nothing changes them at run time.
 var Tiers = []time.Duration{5 * time.Second, 30 * time.Second, 5 * time.Minute, time.Hour}
 
-// uncertainWait is how long to wait at least when a push may have been delivered. A gateway may be busy with it still: Sygnal tries again by
-// itself: the last time 180 seconds after the first when the service behind it has no capacity, else after 30.
-const uncertainWait = 5 * time.Minute
-
 // The classes of what is given up ([pushers.Step.Reason]).
 const (
 	classExpired   = "expired"   // too old
@@ -26,8 +22,8 @@ const (
 // next says what follows an attempt that came to o. attempt is the number of attempts made before it, left the time until the delivery expires. It
 // is pure.
 //
-// What can be tried again is: attempt n from tier n, and from the last tier on then; later if the service wishes so, and much later if the push may
-// have been delivered. A retry that could only run when the delivery has expired is not worth its wait.
+// What can be tried again is: attempt n from tier n, and from the last tier on then; later if the service wishes so, or its answer calls for that. A retry that could only run when the
+// delivery has expired is not worth its wait.
 func next(o pushers.Outcome, attempt int, left time.Duration) pushers.Step {
 	step := follow(o, attempt, left)
 	step.Verdict = o.Verdict
@@ -45,8 +41,6 @@ func follow(o pushers.Outcome, attempt int, left time.Duration) pushers.Step {
 		if tries >= o.Tries { // always, if it names none
 			return bury(classRefused, o)
 		}
-	case pushers.Uncertain:
-		wait = max(wait, uncertainWait)
 	}
 	if o.Tries > 0 && tries >= o.Tries {
 		return bury(classExhausted, o)

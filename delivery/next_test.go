@@ -27,7 +27,7 @@ func TestNext(t *testing.T) {
 	moved := pushers.Outcome{Verdict: pushers.Misconfigured, RetryAfter: time.Hour}            // 3xx
 	refused := pushers.Outcome{Verdict: pushers.Drop, Tries: 3}                                // 400, 422
 	never := pushers.Outcome{Verdict: pushers.Drop}
-	uncertain := pushers.Outcome{Verdict: pushers.Uncertain}
+	uncertain := pushers.Outcome{Verdict: pushers.Uncertain, RetryAfter: 5 * time.Minute}
 	for _, tc := range []struct {
 		name    string
 		in      pushers.Outcome

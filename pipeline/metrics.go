@@ -32,14 +32,15 @@ func NewMetrics(provider metric.MeterProvider) *Metrics {
 	return &Metrics{
 		ReceiptsUnresolved: counter("tocsin.receipts.unresolved", "Receipts that were given up, because the event that they name is not known"),
 		Misplaced:          counter("tocsin.records.misplaced", "Records found in a partition where they must not be: a topic was repartitioned without a drain"),
-		Settled:            counter("tocsin.push.settled", "Attempts to tell a pusher of an event, or of the counts alone, by what became of them: action and reason, and answer, which is what the push service said or why nothing was sent"),
+		Settled:            counter("tocsin.push.settled", "Attempts to tell a pusher of an event, or of the counts alone, by provider and app as the configuration names it (empty: not listed, or dropped before that was asked), and by what became of them: outcome of the request (none: nothing was sent), action and reason, and answer, which is what the push service said or why nothing was sent"),
 	}
 }
 
 // settled counts what an attempt came to.
 func (m *Metrics) settled(ctx context.Context, step pushers.Step) {
 	if m != nil {
-		m.Settled.Add(ctx, 1, metric.WithAttributes(attribute.String("action", step.Action.String()), attribute.String("reason", step.Reason), attribute.String("answer", step.Answer())))
+		m.Settled.Add(ctx, 1, metric.WithAttributes(attribute.String("provider", step.Provider), attribute.String("app", step.App), attribute.String("outcome", step.Outcome()),
+			attribute.String("action", step.Action.String()), attribute.String("reason", step.Reason), attribute.String("answer", step.Answer())))
 	}
 }
 

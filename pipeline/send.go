@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"go.opentelemetry.io/otel/trace"
 
 	"tocsin/pipeline/stream"
 	"tocsin/pushers"
@@ -61,6 +62,8 @@ func (e *errand) verdict() *Verdict {
 
 // send tells the pusher, once, and carries out what follows.
 func (s *Users) send(ctx context.Context, e *errand, rec *stream.Record) error {
+	ctx, span := s.Tracing.begin(ctx, rec, "push", trace.SpanKindClient)
+	defer span.End()
 	accounts, err := s.Accounts.Get(ctx, []string{e.user.ID})
 	if err != nil {
 		return err
@@ -338,7 +341,9 @@ func (s *Users) hold(ctx context.Context, e *errand, p *RegisteredPusher, ruling
 		}
 		e.held = saved[0]
 	}
-	e.step = &pushers.Step{Action: pushers.Forget, Reason: "held", Detail: e.step.Detail, Verdict: e.step.Verdict} // no end for the ledger: a replay after the reset may send it
+	held := *e.step
+	held.Action, held.Reason = pushers.Forget, "held" // no end for the ledger: a replay after the reset may send it
+	e.step = &held
 	return nil
 }
 
@@ -351,6 +356,14 @@ func (s *Users) ended(ctx context.Context, e *errand) error {
 	return err
 }
 
+// ruleName is the rule that notified, for logs and spans: a user's own are named after what they match, which is nobody's business.
+func (e *errand) ruleName() string {
+	if rule := e.verdict().Rule; strings.HasPrefix(rule, ".") {
+		return rule
+	}
+	return "own"
+}
+
 // logStep is the line that says what became of one (event, pusher), or of the counts alone for one pusher. A user's own rules are named after what they match, so their ids are for debugging only.
 func (s *Users) logStep(ctx context.Context, e *errand, step pushers.Step) {
 	attempt := 1
@@ -358,15 +371,22 @@ func (s *Users) logStep(ctx context.Context, e *errand, step pushers.Step) {
 		attempt += e.notice.Retry.Attempts
 	}
 	s.Metrics.settled(ctx, step)
+	settledSpan(trace.SpanFromContext(ctx), e, step, attempt)
 	line, about := "badge settled", []slog.Attr(nil)
 	if !e.alone {
-		rule := e.verdict().Rule
-		if !strings.HasPrefix(rule, ".") && !s.Log.Enabled(ctx, slog.LevelDebug) {
-			rule = "own"
+		rule := e.ruleName()
+		if s.Log.Enabled(ctx, slog.LevelDebug) {
+			rule = e.verdict().Rule
 		}
 		line = "push settled"
 		about = append(about, slog.String("event_id", e.notice.Event.ID), slog.String("room_id", e.notice.RoomID), slog.String("rule", rule))
 	}
+	if step.Provider != "" {
+		about = append(about, slog.String("provider", step.Provider))
+	}
+	if step.App != "" {
+		about = append(about, slog.String("app", step.App))
+	}
 	s.Log.LogAttrs(ctx, slog.LevelInfo, line, append(about, slog.String("user_id", e.user.ID), slog.String("app_id", e.pusher.AppID), slog.Any("pushkey", e.pusher.Pushkey),
-		slog.Int("unread", e.delivery.Notification.Counts.Unread), slog.String("action", step.Action.String()), slog.String("reason", step.Reason), slog.String("detail", step.Detail), slog.Int("attempt", attempt))...)
+		slog.String("outcome", step.Outcome()), slog.Int("unread", e.delivery.Notification.Counts.Unread), slog.String("action", step.Action.String()), slog.String("reason", step.Reason), slog.String("detail", step.Detail), slog.Int("attempt", attempt))...)
 }

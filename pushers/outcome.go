@@ -44,6 +44,7 @@ type Outcome struct {
 	Verdict    Verdict
 	Reason     string        // why, in a few fixed words that can label a metric, such as "http_503" or "rejected"
 	RetryAfter time.Duration // not before: the service's own wish, or what its answer calls for; zero if nothing does
+	Pause      bool          // the service asks that nobody sends it anything so long; if RetryAfter is zero, for a while
 	Tries      int           // attempts that such an answer is worth, in all; 0: of Drop, this one; else until the notification expires
 	Status     int           // of the answer; 0 if there was none
 	Cause      error         // for the log and the span, never for control flow
@@ -86,6 +87,16 @@ type Step struct {
 	Detail  string  // the service's reason, and after a colon what is known of its cause: for the log and the dead letter's header
 	Unsent  bool    // of Again: there was no room for a request, so this was no attempt
 	Verdict Verdict // what the attempt came to; 0 if nothing was sent
+	// Where it was to go: see [Route]. Both are "" of what was dropped before that was asked.
+	Provider, App string
+}
+
+// Outcome is what the attempt came to, as logs and metrics call it; "none" if nothing was sent.
+func (s Step) Outcome() string {
+	if s.Verdict == 0 {
+		return "none"
+	}
+	return s.Verdict.String()
 }
 
 // Answer is the service's reason alone, or why nothing was sent: one of a few fixed words that can label a metric; "" if there is none.

@@ -20,7 +20,8 @@ import (
 	"tocsin/pipeline"
 	"tocsin/pipeline/state"
 	"tocsin/pipeline/stream"
-	"tocsin/pushers/gateway"
+	"tocsin/pushers/apps"
+	"tocsin/pushers/webpush"
 )
 
 // The stages that a worker can run.
@@ -42,6 +43,8 @@ type Options struct {
 	// KafkaDial and PushDial replace the network; nil: the real one. PushDial answers http and https pusher URLs alike (for https it hands over a plain
 	// connection, and is told so by the network "tls"), and the rules about addresses and schemes are off: it decides where requests go.
 	KafkaDial, PushDial func(ctx context.Context, network, address string) (net.Conn, error)
+	// WebPush is how the push services of browsers are reached; the zero value is the real world.
+	WebPush webpush.Options
 }
 
 // Worker is one process of tocsin: some or all stages.
@@ -54,6 +57,7 @@ type Worker struct {
 	store   *state.Store
 
 	telemetry *telemetry
+	tracing   *tracing
 	admin     atomic.Value // string: where the admin address is served
 
 	events, account, notifications keyedTopic
@@ -72,7 +76,7 @@ type parts struct {
 	accounts    *pipeline.AccountCache
 	writer      *stream.Writer
 	deadLetters *stream.DeadLetters
-	sender      *gateway.Sender
+	apps        *apps.Apps
 	delivery    *delivery.Dispatcher
 	guard       *pipeline.Guard
 	control     *pipeline.Control
@@ -80,7 +84,7 @@ type parts struct {
 
 // close ends what the stages wrote and sent with, after they have ended.
 func (p parts) close() {
-	p.sender.Close()
+	p.apps.Close()
 	p.deadLetters.Close()
 	p.writer.Close()
 }
@@ -108,6 +112,9 @@ func New(cfg *config.Config, opts Options) (*Worker, error) {
 	if drain, request := cfg.Kafka.DrainTimeout, cfg.Delivery.Timeout; drain <= request {
 		return nil, fmt.Errorf("kafka.drain_timeout: %v must be longer than delivery.timeout (%v), or a worker that stops cuts off requests and sends them twice", drain, request)
 	}
+	if name, request := cfg.Apps.Slowest(); cfg.Kafka.DrainTimeout <= request {
+		return nil, fmt.Errorf("kafka.drain_timeout: %v must be longer than apps[%s].timeout (%v), or a worker that stops cuts off requests and sends them twice", cfg.Kafka.DrainTimeout, name, request)
+	}
 	w := &Worker{cfg: cfg, opts: opts, log: opts.Log, clock: opts.Clock}
 	if w.log == nil {
 		w.log = slog.Default()
@@ -121,6 +128,9 @@ func New(cfg *config.Config, opts Options) (*Worker, error) {
 	var err error
 	if w.telemetry, err = newTelemetry(w); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	if w.tracing, err = newTracing(context.Background(), cfg.Tracing, w.log); err != nil {
+		return nil, err
 	}
 	if w.cluster, err = connectKafka(cfg, opts, w.log, w.clock); err != nil {
 		return nil, err
@@ -157,6 +167,7 @@ func (w *Worker) runs(stage string) bool { return slices.Contains(w.opts.Stages,
 // Run works until ctx ends, then stops cleanly: it takes nothing more, finishes what has begun, commits, leaves its groups. If hard ends, it stops at once: what
 // was not committed is done again by whoever comes next. It returns nil after a clean stop. A worker runs once.
 func (w *Worker) Run(ctx, hard context.Context) error {
+	defer w.tracing.close()
 	defer w.store.Close()
 	defer w.cluster.Close()
 	meta, err := w.start(ctx)
@@ -164,13 +175,17 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 		return err
 	}
 	whole := w.whole(meta)
+	direct, err := openApps(w.cfg, w.opts, w.tracing.wrap(), w.log, w.clock)
+	if err != nil {
+		return err
+	}
 	p := parts{
-		meta: meta, whole: whole, writer: w.cluster.NewWriter(stream.WriterConfig{}), deadLetters: w.cluster.NewDeadLetters(w.cfg.Topics.DeadLetter), sender: w.gatewaySender(),
+		meta: meta, whole: whole, writer: w.cluster.NewWriter(stream.WriterConfig{}), deadLetters: w.cluster.NewDeadLetters(w.cfg.Topics.DeadLetter), apps: direct,
 		accounts: pipeline.NewAccountCache(w.store, whole, w.cfg.Pipeline.CachedAccounts, w.cfg.Rules.Options(), w.log),
 		guard:    pipeline.NewGuard(w.store, pipeline.GuardLimits(w.cfg.Delivery.Guard), w.clock, w.log), control: pipeline.NewControl(w.store, w.log),
 	}
 	defer p.close()
-	p.delivery = delivery.New(w.cfg.Delivery, p.sender, w.clock, delivery.Options{Bundler: p.sender, Log: w.log})
+	p.delivery = delivery.New(w.cfg.Delivery, p.apps, w.clock, delivery.Options{Log: w.log})
 	p.memory = &memory{store: w.store, whole: whole, gate: w.accountsGate()}
 	p.memory.gate.Memory = p.memory.name
 
@@ -386,13 +401,4 @@ func (w *Worker) Ready() error {
 		}
 	}
 	return nil
-}
-
-// gatewaySender is the client for push gateways, on the network that the options name.
-func (w *Worker) gatewaySender() *gateway.Sender {
-	d := w.cfg.Delivery
-	return gateway.New(gateway.Config{
-		Path: d.GatewayPath, AllowHTTP: d.AllowHTTP || w.opts.PushDial != nil, AllowNetworks: d.AllowCIDRs, AllowHosts: d.AllowHosts, Timeout: d.Timeout, Connections: d.ConcurrencyPerGateway,
-		Proxy: gateway.Proxy{URL: d.Proxy.Address(), Username: d.Proxy.Username, Password: d.Proxy.Password},
-	}, gateway.Options{Dial: w.opts.PushDial, Clock: w.clock})
 }

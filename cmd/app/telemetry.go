@@ -98,11 +98,11 @@ func (t *telemetry) observeDelivery(d *delivery.Dispatcher, guard *pipeline.Guar
 		return fmt.Errorf("guards: %w", err)
 	}
 	_, err := t.provider.Meter("tocsin/delivery").Int64ObservableGauge("tocsin.delivery.services", metric.WithUnit("{service}"),
-		metric.WithDescription("Push services that this worker has lately sent to, by class and state: open ones are left alone for a while, half_open ones are being probed, paused ones asked for it"),
+		metric.WithDescription("Push services that this worker has lately sent to, by provider and state: open ones are left alone for a while, half_open ones are being probed, paused ones asked for it"),
 		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-			for class, counts := range d.Breakers() {
+			for provider, counts := range d.Breakers() {
 				for state, n := range map[string]int{"known": counts.Known, "open": counts.Open, "half_open": counts.HalfOpen, "paused": counts.Paused} {
-					o.Observe(int64(n), metric.WithAttributes(attribute.String("class", class), attribute.String("state", state)))
+					o.Observe(int64(n), metric.WithAttributes(attribute.String("provider", provider), attribute.String("state", state)))
 				}
 			}
 			return nil

@@ -73,7 +73,7 @@ func TestMetrics(t *testing.T) {
 		fmt.Sprintf(`tocsin_consumer_lag{group="%s.users",topic=%q} 0`, cfg.Kafka.GroupPrefix, notifications),
 		fmt.Sprintf(`tocsin_topic_partitions{topic=%q} 2`, events),
 		fmt.Sprintf(`tocsin_records_misplaced_total{topic=%q} 0`, events),
-		`tocsin_push_settled_total{action="settle",answer="accepted",reason=""} 1`,
+		`tocsin_push_settled_total{action="settle",answer="accepted",app="",outcome="delivered",provider="gateway",reason=""} 1`,
 	}
 	var page string
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -103,7 +103,7 @@ func TestMetrics(t *testing.T) {
 			continue
 		}
 		for _, label := range labels.FindAllStringSubmatch(line, -1) {
-			if !slices.Contains([]string{"group", "topic", "action", "reason", "answer", "class", "state"}, label[1]) {
+			if !slices.Contains([]string{"group", "topic", "action", "reason", "answer", "provider", "app", "outcome", "state"}, label[1]) {
 				t.Errorf("label %s: %s", label[1], line)
 			}
 		}

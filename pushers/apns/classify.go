@@ -195,7 +195,9 @@ func (what action) judge(o pushers.Outcome, timestamp int64, f facts) judgement 
 		o.Verdict, o.RetryAfter = pushers.Drop, 0
 		return judgement{outcome: o, remedy: shrink}
 	case updates:
-		o.RetryAfter = max(o.RetryAfter, untilTokenMayChange)
+		o.RetryAfter, o.Pause = max(o.RetryAfter, untilTokenMayChange), true
+	case later:
+		o.Pause = o.Status == http.StatusServiceUnavailable && o.RetryAfter > 0 // a 429 is about one device
 	case elsewhere:
 		return judgement{outcome: o, remedy: reconnect, replace: true}
 	}

@@ -125,6 +125,15 @@ func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	}
 }
 
+// Account is what Apple counts by, whose wish to be left alone concerns all apps that prove themselves with it: team and key, or "" of a certificate.
+func (s *Sender) Account() string {
+	key := s.links.present().key
+	if key == nil {
+		return ""
+	}
+	return key.team + " " + key.id
+}
+
 // Tells says whether the app is told of n at all; [Sender.Send] settles what it is not told without a request.
 func (s *Sender) Tells(n *pushers.Notification) bool { return s.cfg.payload(n).object != nil }
 

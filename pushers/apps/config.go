@@ -4,9 +4,14 @@ package apps
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
+	"tocsin/pushers"
 	"tocsin/pushers/apns"
 	"tocsin/pushers/fcm"
 	"tocsin/pushers/webpush"
@@ -67,8 +72,30 @@ func (g Gateway) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Validate reports what can't be right of the patterns. What the apps themselves say is theirs to report.
+// Validate reports names that are no pattern, each in brackets before what is wrong with it. What the apps themselves say is theirs to report.
 func (c Config) Validate() error {
 	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		if _, err := pushers.CompileApps(name); err != nil {
+			errs = append(errs, fmt.Errorf("[%s]: %w", name, err))
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// Slowest is the app whose attempts may take the longest, of those that have a timeout of their own, and how long that is; 0 if there is none.
+func (c Config) Slowest() (name string, timeout time.Duration) {
+	for _, n := range slices.Sorted(maps.Keys(c)) {
+		var own time.Duration
+		switch app := c[n].(type) {
+		case *apns.Config:
+			own = app.Timeout
+		case *fcm.Config:
+			own = app.Timeout
+		}
+		if own > timeout {
+			name, timeout = n, own
+		}
+	}
+	return name, timeout
 }

@@ -88,6 +88,7 @@ func classify(a attempt, proven bool, now time.Time) (pushers.Outcome, remedy) {
 	o.Status = a.status
 	if wished := max(outbound.RetryAfter(a.header, now), min(f.retryDelay, outbound.LongestWait)); wished > 0 && o.Verdict == pushers.Retry {
 		o.RetryAfter = wished
+		o.Pause = o.Pause || a.status == http.StatusServiceUnavailable
 	}
 	if text := f.String(); text != "" {
 		o.Cause = errors.New(text)
@@ -119,7 +120,7 @@ func classifyFault(status int, f *fault, proven bool) (pushers.Outcome, remedy) 
 	case "INTERNAL":
 		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonInternal, RetryAfter: firstWait, Tries: enoughTries}, none
 	case "UNAVAILABLE":
-		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonUnavailable, Tries: enoughTries}, none
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonUnavailable, RetryAfter: firstWait, Tries: enoughTries}, none
 	}
 	switch {
 	case status == http.StatusBadRequest && f.isOurs():
@@ -143,7 +144,7 @@ func byStatus(status int) (pushers.Outcome, remedy) {
 	case status == http.StatusRequestEntityTooLarge:
 		return pushers.Outcome{Verdict: pushers.Drop, Reason: reasonTooBig}, shrink
 	case status == http.StatusServiceUnavailable:
-		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonUnavailable, Tries: enoughTries}, none
+		return pushers.Outcome{Verdict: pushers.Retry, Reason: reasonUnavailable, RetryAfter: firstWait, Tries: enoughTries}, none
 	case status >= 500:
 		return pushers.Outcome{Verdict: pushers.Retry, Reason: reason, RetryAfter: firstWait, Tries: enoughTries}, none
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
@@ -182,16 +183,13 @@ func suspect(reason string, proven bool) pushers.Outcome {
 
 // quota says whose is exceeded: that of the device if the answer says so, else that of the project.
 func quota(f *fault) pushers.Outcome {
-	o := pushers.Outcome{Verdict: pushers.Retry, Reason: reasonQuota, RetryAfter: quotaWait}
+	o := pushers.Outcome{Verdict: pushers.Retry, Reason: reasonQuota, RetryAfter: quotaWait, Pause: true}
 	perDevice := func(words string) bool { return strings.Contains(strings.ToLower(words), "device") }
 	if slices.ContainsFunc(f.violations, perDevice) || len(f.violations) == 0 && !strings.Contains(f.unit, "project") && perDevice(f.message) {
-		o.Reason = reasonDeviceQuota
+		o.Reason, o.Pause = reasonDeviceQuota, false
 	}
 	return o
 }
-
-// OneDevice says that o concerns the device alone, although its status is one with which a service asks to be left alone.
-func OneDevice(o pushers.Outcome) bool { return o.Reason == reasonDeviceQuota }
 
 // classifyError says what it means that no answer came.
 func classifyError(a attempt) pushers.Outcome {

@@ -120,6 +120,9 @@ func (s *Sender) Close() {
 	s.carrier.close()
 }
 
+// Account is the project, whose quota all apps in it share.
+func (s *Sender) Account() string { return s.keeper.current.Load().project }
+
 // Send makes one attempt to tell FCM of d, and says what came of it.
 func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	m, err := s.cfg.message(&d, s.clock.Now())

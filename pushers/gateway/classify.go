@@ -28,6 +28,9 @@ const (
 	fewTries = 3
 	// slowly is how long to wait after an answer that only a person at the gateway can change.
 	slowly = time.Hour
+	// uncertainWait is how long to wait at least when a push may have been delivered. A gateway may be busy with it still: Sygnal tries again by
+	// itself: the last time 180 seconds after the first when the service behind it has no capacity, else after 30.
+	uncertainWait = 5 * time.Minute
 )
 
 // classify says what an attempt to push to each of the pushkeys came to, in their order. It is a table: see the tests. now is for a Retry-After that is a date.
@@ -37,7 +40,11 @@ const (
 func classify(a outbound.Answer, pushkeys []string, now time.Time) []pushers.Outcome {
 	switch {
 	case a.Status == 0:
-		return same(a.Failure(), len(pushkeys))
+		o := a.Failure()
+		if o.Verdict == pushers.Uncertain {
+			o.RetryAfter = uncertainWait
+		}
+		return same(o, len(pushkeys))
 	case a.Status >= 200 && a.Status < 300:
 		return classifyAccepted(a, pushkeys)
 	}
@@ -57,7 +64,11 @@ func classifyStatus(a outbound.Answer, now time.Time) pushers.Outcome {
 		o.Verdict, o.RetryAfter = pushers.Misconfigured, slowly
 	case s == 401 || s == 403 || s == 404 || s == 405 || s == 410: // there is no push gateway, or it is locked
 		o.Verdict, o.RetryAfter, o.Tries = pushers.Misconfigured, slowly, fewTries
-	case s == 408 || s == 425 || s == 429:
+	case s == 429: // it is the gateway that is asked too much, not the device
+		o.Pause = true
+	case s == 503:
+		o.Pause = o.RetryAfter > 0
+	case s == 408 || s == 425:
 	case s == 413: // Send has left out the content already, if there was any
 		o.Verdict, o.RetryAfter = pushers.Drop, 0
 	case s == 507: // ntfy: nobody has subscribed; it rejects the pushkey itself when that lasts

@@ -74,7 +74,7 @@ func TestSendToChangingNames(t *testing.T) {
 	})
 	s := newSender(t, cautious(), gateway.Options{Resolver: resolver})
 	send := func(host string) pushers.Outcome {
-		return s.Send(t.Context(), to("http://"+host+":"+port+gateway.StandardPath))
+		return s.Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":" + port + gateway.StandardPath)})
 	}
 	for _, want := range []pushers.Outcome{delivered, blocked, delivered, blocked} {
 		check(t, send("turns.example"), want)
@@ -103,7 +103,7 @@ func TestSendKeepsNoConnectionOfAnotherName(t *testing.T) {
 		if allowed {
 			want = delivered
 		}
-		check(t, s.Send(t.Context(), to("http://"+host+":"+port+gateway.StandardPath)), want)
+		check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":" + port + gateway.StandardPath)}), want)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestSendRefusesEveryRange(t *testing.T) {
 	s := newSender(t, gateway.Config{AllowHTTP: true}, gateway.Options{Resolver: serveNames(t, func(string, int) []string { return []string{named.Load().(string)} })})
 	refused := func(host, address string) {
 		t.Helper()
-		got := s.Send(t.Context(), to("http://"+host+":9"+gateway.StandardPath))
+		got := s.Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":9" + gateway.StandardPath)})
 		check(t, got, pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"})
 		told := netip.MustParseAddr(address).Unmap().String()
 		if cause := fmt.Sprint(got.Cause); !strings.Contains(cause, told) || !strings.Contains(cause, "denied by") && !strings.Contains(cause, "outside of") || !strings.Contains(cause, "delivery.allow_hosts") {
@@ -164,5 +164,5 @@ func TestSendHandshakes(t *testing.T) {
 	}()
 	cfg := loopback()
 	cfg.Timeout = 500 * time.Millisecond
-	check(t, newSender(t, cfg, gateway.Options{}).Send(t.Context(), to("https://"+listener.Addr().String()+gateway.StandardPath)), pushers.Outcome{Verdict: pushers.Retry, Reason: "tls"})
+	check(t, newSender(t, cfg, gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to("https://" + listener.Addr().String() + gateway.StandardPath)}), pushers.Outcome{Verdict: pushers.Retry, Reason: "tls"})
 }

@@ -23,7 +23,7 @@ func TestSendFollowsNoRedirect(t *testing.T) {
 	inner := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") })
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		url := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, inner, status) })
-		check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), to(url)),
+		check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to(url)}),
 			pushers.Outcome{Verdict: pushers.Misconfigured, Reason: fmt.Sprint("http_", status), Status: status, RetryAfter: time.Hour})
 	}
 }
@@ -52,7 +52,7 @@ func TestSendTLS(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			check(t, newSender(t, tc.cfg, gateway.Options{}).Send(t.Context(), to(tc.url)), tc.want)
+			check(t, newSender(t, tc.cfg, gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to(tc.url)}), tc.want)
 		})
 	}
 }
@@ -66,14 +66,14 @@ func TestSendRefuses(t *testing.T) {
 		"192.168.1.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2001:0:7f00:1::]", "[::127.0.0.1]", "[::ffff:0:127.0.0.1]"} {
 		t.Run(host, func(t *testing.T) {
 			t.Parallel()
-			got := newSender(t, strict, gateway.Options{}).Send(t.Context(), to("http://"+host+":"+here.Port()+gateway.StandardPath))
+			got := newSender(t, strict, gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":" + here.Port() + gateway.StandardPath)})
 			check(t, got, pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"})
 			if cause := fmt.Sprint(got.Cause); !strings.Contains(cause, "not a permitted destination") || !strings.Contains(cause, "delivery.allow_cidrs") {
 				t.Errorf("the cause names no rule: %s", cause)
 			}
 		})
 	}
-	got := newSender(t, gateway.Config{}, gateway.Options{}).Send(t.Context(), to(here.String()))
+	got := newSender(t, gateway.Config{}, gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to(here.String())})
 	check(t, got, pushers.Outcome{Verdict: pushers.Drop, Reason: "bad_url"})
 }
 
@@ -82,7 +82,7 @@ func TestSendNumbersAsHosts(t *testing.T) {
 	t.Parallel()
 	here, _ := url.Parse(serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request came through") }))
 	for _, host := range []string{"2130706433", "0x7f000001", "017700000001", "127.1", "0177.0.0.1", "0x7f.1", "0", "127.0.0.1."} {
-		got := newSender(t, gateway.Config{AllowHTTP: true}, gateway.Options{}).Send(t.Context(), to("http://"+host+":"+here.Port()+gateway.StandardPath))
+		got := newSender(t, gateway.Config{AllowHTTP: true}, gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":" + here.Port() + gateway.StandardPath)})
 		check(t, got, pushers.Outcome{Verdict: pushers.Drop, Reason: "bad_url"})
 	}
 }
@@ -92,6 +92,6 @@ func TestSendUsesNoProxyOfTheEnvironment(t *testing.T) {
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
 		t.Setenv(name, proxy)
 	}
-	got := newSender(t, loopback(), gateway.Options{}).Send(t.Context(), to("http://10.0.0.1"+gateway.StandardPath))
+	got := newSender(t, loopback(), gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to("http://10.0.0.1" + gateway.StandardPath)})
 	check(t, got, pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"})
 }

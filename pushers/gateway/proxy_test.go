@@ -102,7 +102,7 @@ func TestProxyIsToldCheckedAddresses(t *testing.T) {
 	})
 	s := newSender(t, through(t, cautious(), server.URL), gateway.Options{Resolver: resolver})
 	send := func(host string) pushers.Outcome {
-		return s.Send(t.Context(), to("http://"+host+":"+port+gateway.StandardPath))
+		return s.Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":" + port + gateway.StandardPath)})
 	}
 	blocked := pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"}
 	check(t, send("turns.example"), delivered)
@@ -131,8 +131,8 @@ func TestProxyToAllowedHost(t *testing.T) {
 	_, server := startProxy(t)
 	cfg := through(t, gateway.Config{AllowHTTP: true, AllowHosts: []string{"own.internal"}}, server.URL)
 	s := newSender(t, cfg, gateway.Options{Resolver: serveNames(t, func(string, int) []string { return []string{"127.0.0.1"} })})
-	check(t, s.Send(t.Context(), to("http://own.internal:"+port+gateway.StandardPath)), delivered)
-	check(t, s.Send(t.Context(), to("http://other.internal:"+port+gateway.StandardPath)), pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"})
+	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("http://own.internal:" + port + gateway.StandardPath)}), delivered)
+	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("http://other.internal:" + port + gateway.StandardPath)}), pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"})
 }
 
 // TestProxyTLS holds that TLS is spoken with the gateway, by its name, and not with the proxy; and with the proxy too if its URL says so.
@@ -160,8 +160,8 @@ func TestProxyTLS(t *testing.T) {
 		cfg := through(t, cautious(), at)
 		cfg.RootCAs = trusted
 		s := newSender(t, cfg, gateway.Options{Resolver: resolver})
-		check(t, s.Send(t.Context(), to("https://push.example.com"+gateway.StandardPath)), delivered) // the certificate is for *.example.com
-		check(t, s.Send(t.Context(), to("https://push.example.org"+gateway.StandardPath)), pushers.Outcome{Verdict: pushers.Retry, Reason: "tls"})
+		check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("https://push.example.com" + gateway.StandardPath)}), delivered) // the certificate is for *.example.com
+		check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("https://push.example.org" + gateway.StandardPath)}), pushers.Outcome{Verdict: pushers.Retry, Reason: "tls"})
 	}
 	if got, want := fmt.Sprint(hosts), "[push.example.com push.example.com]"; got != want {
 		t.Errorf("the gateway was asked as %s, want %s", got, want)
@@ -205,7 +205,7 @@ func TestSickProxies(t *testing.T) {
 			t.Parallel()
 			cfg := through(t, cautious(), strings.TrimSuffix(serveRaw(t, tc.talk), gateway.StandardPath))
 			cfg.Timeout = time.Second
-			got := newSender(t, cfg, gateway.Options{}).Send(t.Context(), to("http://127.7.0.1:9"+gateway.StandardPath))
+			got := newSender(t, cfg, gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to("http://127.7.0.1:9" + gateway.StandardPath)})
 			check(t, got, pushers.Outcome{Verdict: pushers.Retry, Reason: tc.want})
 			if cause := fmt.Sprint(got.Cause); strings.Contains(cause, "geheim") || strings.Contains(cause, "secret") {
 				t.Errorf("the cause shows what it must not: %s", cause)
@@ -213,5 +213,5 @@ func TestSickProxies(t *testing.T) {
 		})
 	}
 	cfg := through(t, cautious(), "http://127.0.0.1:1")
-	check(t, newSender(t, cfg, gateway.Options{}).Send(t.Context(), to("http://127.7.0.1:9"+gateway.StandardPath)), pushers.Outcome{Verdict: pushers.Retry, Reason: "proxy"})
+	check(t, newSender(t, cfg, gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to("http://127.7.0.1:9" + gateway.StandardPath)}), pushers.Outcome{Verdict: pushers.Retry, Reason: "proxy"})
 }

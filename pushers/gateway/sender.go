@@ -69,12 +69,12 @@ func New(cfg Config, opts Options) *Sender {
 // Close closes the idle connections.
 func (s *Sender) Close() { s.client.Close() }
 
-// Send makes one attempt to tell the gateway of n's pusher, and says what came of it. A notification that is too large for the gateway is sent
+// Send makes one attempt to tell the gateway of d's pusher, and says what came of it. A notification that is too large for the gateway is sent
 // once more without its content, within the same attempt.
-func (s *Sender) Send(ctx context.Context, n pushers.Notification) pushers.Outcome {
+func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	attempt := s.client.Begin(ctx)
 	defer attempt.End()
-	return s.alone(attempt, n)
+	return s.alone(attempt, d.Notification)
 }
 
 // SendBundle is Send for notifications whose [Bundle] is the same: it tells all their devices in one request, and says what came of each. Their

@@ -77,7 +77,7 @@ func TestSend(t *testing.T) {
 		io.WriteString(w, `{"rejected":[]}`)
 	})
 	n := to(url + "?app=1")
-	check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), n), pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted", Status: 200})
+	check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: n}), pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted", Status: 200})
 	body, err := gateway.Body(&n)
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func TestSendRejected(t *testing.T) {
 	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"rejected":["other",%q]}`, message().Device.Pusher.Pushkey.Reveal())
 	})
-	check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), to(url)), pushers.Outcome{Verdict: pushers.Gone, Reason: "rejected", Status: 200})
+	check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to(url)}), pushers.Outcome{Verdict: pushers.Gone, Reason: "rejected", Status: 200})
 }
 
 // TestSendKeepsConnections holds that replies are read to their end, errors too.
@@ -114,7 +114,7 @@ func TestSendKeepsConnections(t *testing.T) {
 	t.Cleanup(server.Close)
 	s := newSender(t, loopback(), gateway.Options{})
 	for _, status = range []int{200, 404, 503, 302, 200} {
-		s.Send(t.Context(), to(server.URL+gateway.StandardPath))
+		s.Send(t.Context(), pushers.Delivery{Notification: to(server.URL + gateway.StandardPath)})
 	}
 	if got := connections.Load(); got != 1 {
 		t.Errorf("%d connections for requests one after another, want 1", got)
@@ -153,7 +153,7 @@ func TestSendTooLarge(t *testing.T) {
 				}
 				io.WriteString(w, `{}`)
 			})
-			check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), tc.n), tc.want)
+			check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: tc.n}), tc.want)
 			var want []string
 			for _, n := range tc.tells {
 				body, err := gateway.Body(&n)
@@ -173,7 +173,7 @@ func TestSendBadNotification(t *testing.T) {
 	t.Parallel()
 	n := to(serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request came through") }))
 	n.Content = []byte(`{"half`)
-	check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), n), pushers.Outcome{Verdict: pushers.Drop, Reason: "bad_notification"})
+	check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: n}), pushers.Outcome{Verdict: pushers.Drop, Reason: "bad_notification"})
 }
 
 // TestOptions holds that one gateway behind Dial answers any URL, that Wrap sees each exchange, and that dates are held against Clock.
@@ -203,7 +203,7 @@ func TestOptions(t *testing.T) {
 		Clock: virtual,
 	})
 	for _, url := range []string{"https://push.example/_matrix/push/v1/notify", "http://10.0.0.1:81/x?y=z", "https://[::1]:444/"} {
-		check(t, s.Send(t.Context(), to(url)), pushers.Outcome{Verdict: pushers.Retry, Reason: "http_429", Status: 429, RetryAfter: 20 * time.Second})
+		check(t, s.Send(t.Context(), pushers.Delivery{Notification: to(url)}), pushers.Outcome{Verdict: pushers.Retry, Reason: "http_429", Status: 429, RetryAfter: 20 * time.Second, Pause: true})
 	}
 	n := message()
 	body, _ := gateway.Body(&n)

@@ -63,17 +63,17 @@ func TestSendToSickGateways(t *testing.T) {
 		want pushers.Outcome
 	}{
 		{"hangs", func(_ net.Conn, r *bufio.Reader) { readRequest(r); r.ReadByte() },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout", RetryAfter: 5 * time.Minute}},
 		{"hangs without reading", func(_ net.Conn, r *bufio.Reader) { http.ReadRequest(r); r.ReadByte(); io.Copy(io.Discard, r) },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout", RetryAfter: 5 * time.Minute}},
 		{"closes", func(_ net.Conn, r *bufio.Reader) { readRequest(r) },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", RetryAfter: 5 * time.Minute}},
 		{"resets", func(c net.Conn, r *bufio.Reader) { readRequest(r); c.(*net.TCPConn).SetLinger(0) },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", RetryAfter: 5 * time.Minute}},
 		{"drips a reply", func(c net.Conn, r *bufio.Reader) { readRequest(r); io.WriteString(c, head+"\r\n"); drip(c, " ") },
 			pushers.Outcome{Verdict: pushers.Delivered, Reason: "unreadable_reply", Status: 200}},
 		{"drips headers", func(c net.Conn, r *bufio.Reader) { readRequest(r); io.WriteString(c, head); drip(c, "X: y\r\n") },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout", RetryAfter: 5 * time.Minute}},
 		{"breaks off in the reply", func(c net.Conn, r *bufio.Reader) {
 			readRequest(r)
 			io.WriteString(c, head+"Content-Length: 15\r\n\r\n{")
@@ -82,11 +82,11 @@ func TestSendToSickGateways(t *testing.T) {
 		{"breaks off in an error page", func(c net.Conn, r *bufio.Reader) {
 			readRequest(r)
 			io.WriteString(c, "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 15\r\n\r\n<")
-		}, pushers.Outcome{Verdict: pushers.Retry, Reason: "http_503", Status: 503, RetryAfter: 7 * time.Second}},
+		}, pushers.Outcome{Verdict: pushers.Retry, Reason: "http_503", Status: 503, RetryAfter: 7 * time.Second, Pause: true}},
 		{"breaks off in the headers", func(c net.Conn, r *bufio.Reader) { readRequest(r); io.WriteString(c, head) },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", RetryAfter: 5 * time.Minute}},
 		{"sends headers for ever", func(c net.Conn, r *bufio.Reader) { readRequest(r); io.WriteString(c, head); flood(c, "X: y\r\n") },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", RetryAfter: 5 * time.Minute}},
 		{"sends a reply for ever", func(c net.Conn, r *bufio.Reader) {
 			readRequest(r)
 			io.WriteString(c, head+"\r\n")
@@ -101,9 +101,9 @@ func TestSendToSickGateways(t *testing.T) {
 			z.Write(bytes.Repeat([]byte{' '}, 10<<20))
 		}, pushers.Outcome{Verdict: pushers.Delivered, Reason: "unreadable_reply", Status: 200}},
 		{"does not speak HTTP", func(c net.Conn, r *bufio.Reader) { readRequest(r); io.WriteString(c, "220 secret.example ESMTP\r\n") },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", RetryAfter: 5 * time.Minute}},
 		{"interrupts for ever", func(c net.Conn, r *bufio.Reader) { readRequest(r); flood(c, "HTTP/1.1 102 Processing\r\n\r\n") },
-			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer"}},
+			pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", RetryAfter: 5 * time.Minute}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -112,7 +112,7 @@ func TestSendToSickGateways(t *testing.T) {
 				cfg.Timeout = time.Second
 			}
 			start := time.Now()
-			got := newSender(t, cfg, gateway.Options{}).Send(t.Context(), to(serveRaw(t, tc.talk)))
+			got := newSender(t, cfg, gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to(serveRaw(t, tc.talk))})
 			check(t, got, tc.want)
 			if took := time.Since(start); took > cfg.Timeout+5*time.Second { // generous: the machine may be busy
 				t.Errorf("took %v", took)
@@ -151,9 +151,9 @@ func TestSendOnStaleConnection(t *testing.T) {
 		readRequest(r)
 	})
 	s := newSender(t, loopback(), gateway.Options{})
-	check(t, s.Send(t.Context(), to(url)), pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted", Status: 200})
-	check(t, s.Send(t.Context(), to(url)), pushers.Outcome{Verdict: pushers.Retry, Reason: "stale_connection"})
-	check(t, s.Send(t.Context(), to(url)), pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted", Status: 200})
+	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to(url)}), pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted", Status: 200})
+	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to(url)}), pushers.Outcome{Verdict: pushers.Retry, Reason: "stale_connection"})
+	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to(url)}), pushers.Outcome{Verdict: pushers.Delivered, Reason: "accepted", Status: 200})
 }
 
 func TestSendNoConnection(t *testing.T) {
@@ -163,7 +163,7 @@ func TestSendNoConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.Close()
-	check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), to("http://"+listener.Addr().String()+gateway.StandardPath)),
+	check(t, newSender(t, loopback(), gateway.Options{}).Send(t.Context(), pushers.Delivery{Notification: to("http://" + listener.Addr().String() + gateway.StandardPath)}),
 		pushers.Outcome{Verdict: pushers.Retry, Reason: "connect"})
 }
 
@@ -171,5 +171,5 @@ func TestSendStopped(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
 	url := serveRaw(t, func(_ net.Conn, r *bufio.Reader) { readRequest(r); stop(); r.ReadByte() })
-	check(t, newSender(t, loopback(), gateway.Options{}).Send(ctx, to(url)), pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout"})
+	check(t, newSender(t, loopback(), gateway.Options{}).Send(ctx, pushers.Delivery{Notification: to(url)}), pushers.Outcome{Verdict: pushers.Uncertain, Reason: "timeout", RetryAfter: 5 * time.Minute})
 }

@@ -3,7 +3,9 @@ package gateway
 // Which URLs are pushed to.
 
 import (
+	"net"
 	"net/url"
+	"strings"
 
 	"tocsin/pushers/outbound"
 )
@@ -35,3 +37,21 @@ func (c Config) target(raw string) (*url.URL, error) {
 	}
 	return u, nil
 }
+
+// Service names what can fail by itself: host and port of a gateway's URL, however they are written; "" of a URL that has none.
+func Service(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || len(u.Host) > maxHost {
+		return ""
+	}
+	port := u.Port()
+	if port == "" && u.Scheme == "http" {
+		port = "80"
+	} else if port == "" {
+		port = "443"
+	}
+	return net.JoinHostPort(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), port)
+}
+
+// maxHost bounds what is remembered of a host: no name in the DNS is longer, with its port.
+const maxHost = 260

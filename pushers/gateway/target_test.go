@@ -85,3 +85,21 @@ func TestTarget(t *testing.T) {
 		})
 	}
 }
+
+func TestService(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"https://push.example/_matrix/push/v1/notify": "push.example:443",
+		"https://PUSH.Example.:443/other?x":           "push.example:443",
+		"https://push.example:8443/":                  "push.example:8443",
+		"http://push.example/":                        "push.example:80",
+		"https://[::1]/":                              "[::1]:443",
+		"https://%zz":                                 "",
+		"/only/a/path":                                "",
+		"https://" + strings.Repeat("x", 1000) + "/":  "",
+	} {
+		if got := Service(raw); got != want {
+			t.Errorf("%.40s: got %v, want %s", raw, got, want)
+		}
+	}
+}

@@ -77,7 +77,7 @@ func (d *dialer) dialProxy(ctx context.Context, host, port string) (net.Conn, er
 		if tried++; tried > maxProxied {
 			break
 		}
-		conn, err := d.proxy.connect(ctx, &d.net, to)
+		conn, err := d.proxy.connect(ctx, &d.net, to.String())
 		if err == nil {
 			return conn, nil
 		}

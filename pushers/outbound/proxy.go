@@ -12,14 +12,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
 	"tocsin/credential"
 )
 
-// Proxy is an HTTP proxy that all servers are reached through, with CONNECT (RFC 9110, section 9.3.6). It is told addresses, never names.
+// Proxy is an HTTP proxy that all servers are reached through, with CONNECT (RFC 9110, section 9.3.6). It is told addresses, never names, but by [Proxy.Dial].
 type Proxy struct {
 	URL      *url.URL          // http:// or https://, with a host; nil: no proxy
 	Username string            // "": none is given
@@ -65,8 +64,17 @@ func newProxy(cfg Config) *proxy {
 	return p
 }
 
+// Dial connects to a server of the operator's choice, whose name the proxy may resolve: nothing about it is hostile. Without a proxy it dials the network.
+func (p Proxy) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: defaultTimeout}
+	if p.URL == nil {
+		return d.DialContext(ctx, network, address)
+	}
+	return newProxy(Config{Proxy: p}).connect(ctx, d, address)
+}
+
 // connect is a connection to that address, as the proxy makes it.
-func (p *proxy) connect(ctx context.Context, d *net.Dialer, to netip.AddrPort) (net.Conn, error) {
+func (p *proxy) connect(ctx context.Context, d *net.Dialer, to string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	conn, err := d.DialContext(ctx, "tcp", p.address)
@@ -89,8 +97,8 @@ func (p *proxy) connect(ctx context.Context, d *net.Dialer, to netip.AddrPort) (
 }
 
 // ask sends CONNECT and reads the answer.
-func (p *proxy) ask(conn net.Conn, to netip.AddrPort) error {
-	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: to.String()}, Host: to.String(), Header: p.header}
+func (p *proxy) ask(conn net.Conn, to string) error {
+	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: to}, Host: to, Header: p.header}
 	if err := request.Write(conn); err != nil {
 		return &proxyError{err}
 	}
@@ -110,4 +118,14 @@ func (p *proxy) ask(conn net.Conn, to netip.AddrPort) error {
 		return &proxyError{errors.New("it sent more than an answer to CONNECT")}
 	}
 	return nil
+}
+
+// Login is the URL with the name and password in it, as libraries want it; nil if there is no proxy. It must not be printed.
+func (p Proxy) Login() *url.URL {
+	if p.URL == nil || p.Username == "" {
+		return p.URL
+	}
+	u := *p.URL
+	u.User = url.UserPassword(p.Username, p.Password.Reveal())
+	return &u
 }

@@ -61,6 +61,7 @@ func classify(a outbound.Answer, ttl int, now time.Time, othersAccept func() boo
 		o.Verdict, o.Reason = pushers.Gone, reasonInvalid
 	case s == 406 || s == 408 || s == 425 || s == 429 || s < 200 || s >= 500: // 406 is how Windows' push service throttles
 		o.Verdict, o.RetryAfter = pushers.Retry, outbound.RetryAfter(a.Header, now)
+		o.Pause = s == http.StatusServiceUnavailable && o.RetryAfter > 0 // a 429 is about one subscription (RFC 8030, section 8.4)
 	default: // 400: this message is not understood; 413: Send has made it smaller already
 		o.Verdict = pushers.Drop
 	}

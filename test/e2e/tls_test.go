@@ -195,7 +195,7 @@ func TestTLS(t *testing.T) {
 		}
 		return nil
 	})
-	if m := scrape(t, admin); !regexp.MustCompile(`tocsin_push_settled_total\{action="retry",answer="tls",reason=""\} [1-9]`).MatchString(m) {
+	if m := scrape(t, admin); !regexp.MustCompile(`tocsin_push_settled_total\{action="retry",answer="tls",app="",outcome="retry",provider="gateway",reason=""\} [1-9]`).MatchString(m) {
 		t.Errorf("failed handshakes are not counted:\n%s", m)
 	}
 	for i, f := range faults {

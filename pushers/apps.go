@@ -1,4 +1,4 @@
-package pipeline
+package pushers
 
 // Patterns of app ids, as settings and operators write them.
 
