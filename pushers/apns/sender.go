@@ -139,7 +139,7 @@ func (s *Sender) Account() string {
 }
 
 // Tells says whether the app is told of n at all; [Sender.Send] settles what it is not told without a request.
-func (s *Sender) Tells(n *pushers.Notification) bool { return s.cfg.payload(n).object != nil }
+func (s *Sender) Tells(n *pushers.Notification) bool { return s.cfg.subject(n) != noSubject }
 
 // help does what may help x; false if it can't.
 func (s *Sender) help(x *exchange, r remedy) bool {
