@@ -6,7 +6,7 @@ package apns
 //   - Its defaults are package variables that others may change: a client is made here from its parts.
 //   - It escapes the payload for HTML, which makes it longer: the transport below puts the exact bytes in its place.
 //   - It can't send an expiration of 0 ("try once"), which is a thing of its own: the transport adds the header.
-//   - Renewing a token, it drops the error of signing and sends the old one: tokens are made by [Tokens], and the transport adds them.
+//   - Renewing a token, it drops the error of signing and sends the old one; and each process of a deployment would have another one: tokens are made by [Tokens], and the transport adds them.
 //   - It follows redirects, with the payload and the device token: it is told not to.
 //   - It reads replies without a bound, and forgets the status of one that is no JSON: the transport keeps them, and hands it an empty one.
 //   - Its errors have the URL in them, and so the device token: they are stripped.
@@ -21,7 +21,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/sideshow/apns2"
 	"github.com/sideshow/apns2/token"
@@ -133,12 +132,3 @@ func (c carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // parseKey reads a .p8 file.
 func parseKey(p8 []byte) (*ecdsa.PrivateKey, error) { return token.AuthKeyFromBytes(p8) }
-
-// sign makes a provider token, as a header has it, and says when it was made.
-func sign(k signingKey) (bearer string, at time.Time, err error) {
-	t := token.Token{AuthKey: k.private, KeyID: k.id, TeamID: k.team}
-	if _, err := t.Generate(); err != nil {
-		return "", time.Time{}, err
-	}
-	return "bearer " + t.Bearer, time.Unix(t.IssuedAt, 0), nil
-}
