@@ -39,10 +39,10 @@ type direct struct {
 	browsers *stack.WebPush
 
 	// What the services answer to the next requests for a device; they take what it has nothing for.
-	appleSays    turns[stack.APNsAnswer]
-	googleSays   turns[stack.FCMAnswer]
-	browsersSay  turns[stack.WebPushAnswer]
-	appleDecides func(stack.APNsPush) // sees each push before it is answered; nil: nobody
+	appleSays   turns[stack.APNsAnswer]
+	googleSays  turns[stack.FCMAnswer]
+	browsersSay turns[stack.WebPushAnswer]
+	held        map[string]<-chan struct{} // kinds of services that answer nothing until the channel is closed; set before the worker starts
 
 	folder string
 
@@ -71,25 +71,29 @@ func newDirect(t *testing.T) *direct {
 
 func newDirectOn(t *testing.T, w *world) *direct {
 	t.Helper()
-	d := &direct{world: w, folder: t.TempDir(), names: map[string]string{}}
+	d := &direct{world: w, folder: t.TempDir(), names: map[string]string{}, held: map[string]<-chan struct{}{}}
 	d.cfg.Apps = apps.Config{}
 	d.cfg.Delivery.Timeout, d.cfg.Kafka.DrainTimeout = patient, patient+10*time.Second
 	d.apple = stack.APNsServer(t, stack.APNsOptions{
 		TokenUpdates: -1, Observe: d.seeApple,
 		Answer: func(p stack.APNsPush) stack.APNsAnswer {
-			if d.appleDecides != nil {
-				d.appleDecides(p)
-			}
+			d.hold(apps.TypeAPNs)
 			return d.appleSays.next(d.nameOf(p.Token))
 		},
 	})
 	d.google = stack.FCMServer(t, stack.FCMOptions{
 		Observe: d.seeGoogle,
-		Answer:  func(r stack.FCMRequest) stack.FCMAnswer { return d.googleSays.next(r.Message.Token) },
+		Answer: func(r stack.FCMRequest) stack.FCMAnswer {
+			d.hold(apps.TypeFCM)
+			return d.googleSays.next(r.Message.Token)
+		},
 	})
 	d.browsers = stack.WebPushServer(t, stack.WebPushOptions{
 		Observe: d.seeBrowser, Now: d.now,
-		Answer: func(m stack.WebPushMessage) stack.WebPushAnswer { return d.browsersSay.next(browserOf(m)) },
+		Answer: func(m stack.WebPushMessage) stack.WebPushAnswer {
+			d.hold(apps.TypeWebPush)
+			return d.browsersSay.next(browserOf(m))
+		},
 	})
 	d.webPush = webpush.Options{Outbound: outbound.Options{Dial: d.browsers.Dial}}
 	return d
@@ -97,6 +101,13 @@ func newDirectOn(t *testing.T, w *world) *direct {
 
 // patient is how long an attempt may take where nothing is silent.
 const patient = 30 * time.Second
+
+// hold waits as long as the services of a kind answer nothing.
+func (d *direct) hold(kind string) {
+	if held := d.held[kind]; held != nil {
+		<-held
+	}
+}
 
 func (d *direct) now() time.Time {
 	if d.clock == nil {
@@ -107,8 +118,16 @@ func (d *direct) now() time.Time {
 
 // turns are answers by device, each given once. They are safe for concurrent use.
 type turns[A any] struct {
-	mu sync.Mutex
-	of map[string][]A
+	mu      sync.Mutex
+	of      map[string][]A
+	usually A // where there is nothing for a device
+}
+
+// always gives one answer from now on.
+func (t *turns[A]) always(answer A) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.usually = answer
 }
 
 func (t *turns[A]) add(device string, answers ...A) {
@@ -120,13 +139,15 @@ func (t *turns[A]) add(device string, answers ...A) {
 	t.of[device] = append(t.of[device], answers...)
 }
 
-func (t *turns[A]) next(device string) (answer A) {
+func (t *turns[A]) next(device string) A {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if waiting := t.of[device]; len(waiting) > 0 {
-		answer, t.of[device] = waiting[0], waiting[1:]
+	waiting := t.of[device]
+	if len(waiting) == 0 {
+		return t.usually
 	}
-	return answer
+	t.of[device] = waiting[1:]
+	return waiting[0]
 }
 
 // file writes a file in the way of a careful operator: whole, then renamed.
@@ -404,3 +425,44 @@ func only[T any](d *direct, what string, all []T) T {
 
 // userOf makes up a user for each device.
 func userOf(i int) string { return fmt.Sprintf("@u%d:%s", i, server) }
+
+// kinds are the push services that apps are told by directly.
+var kinds = []string{apps.TypeAPNs, apps.TypeFCM, apps.TypeWebPush}
+
+// app configures an app of a kind.
+func (d *direct) app(kind, name string) {
+	d.Helper()
+	switch kind {
+	case apps.TypeAPNs:
+		d.appleApp(name, "TEAM012345")
+	case apps.TypeFCM:
+		d.googleApp(name)
+	case apps.TypeWebPush:
+		d.browserApp(name)
+	}
+}
+
+// deviceOf registers a device of an app of a kind. Its pushkey is returned.
+func (d *direct) deviceOf(kind, user, appID, name string) (pushkey string) {
+	d.Helper()
+	switch kind {
+	case apps.TypeAPNs:
+		return d.iPhone(user, appID, name, 1)
+	case apps.TypeFCM:
+		return d.android(user, appID, name)
+	}
+	return d.browser(user, appID, name)
+}
+
+// refuses makes all services of a kind answer so from now on, in the words of that kind; status 0: they take everything.
+func (d *direct) refuses(kind string, status int, reason string) {
+	d.Helper()
+	switch kind {
+	case apps.TypeAPNs:
+		d.appleSays.always(stack.APNsAnswer{Status: status, Reason: reason})
+	case apps.TypeFCM:
+		d.googleSays.always(stack.FCMAnswer{Status: status, ErrorCode: reason})
+	case apps.TypeWebPush:
+		d.browsersSay.always(stack.WebPushAnswer{Status: status})
+	}
+}
