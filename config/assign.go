@@ -4,6 +4,7 @@ package config
 
 import (
 	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // assign sets v to what n says. An error is a message for the person who wrote it. echo allows it to repeat what was
@@ -18,6 +21,9 @@ import (
 func assign(v reflect.Value, n node, echo bool) error {
 	if n.kind == nothing {
 		return errors.New("has no value: give one, or remove the key for its default")
+	}
+	if u, ok := v.Addr().Interface().(json.Unmarshaler); ok && n.kind == mapping {
+		return assignJSON(u, n)
 	}
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return assignText(u, n)
@@ -81,6 +87,62 @@ func assignText(u encoding.TextUnmarshaler, n node) error {
 		return fmt.Errorf("is not valid: %w", err)
 	}
 	return nil
+}
+
+// assignJSON hands a mapping of any form to a type that means a JSON object by it.
+func assignJSON(u json.Unmarshaler, n node) error {
+	raw, err := appendJSON(nil, n)
+	if err == nil {
+		err = u.UnmarshalJSON(raw)
+	}
+	if err != nil {
+		return fmt.Errorf("is not valid: %w", err)
+	}
+	return nil
+}
+
+// appendJSON writes a value as JSON means it. Numbers must be written as JSON has them: what YAML reads otherwise, such as 010, would mean something else.
+func appendJSON(b []byte, n node) ([]byte, error) {
+	var err error
+	switch n.kind {
+	case nothing:
+		return append(b, "null"...), nil
+	case boolean:
+		return append(b, strings.ToLower(n.scalar)...), nil
+	case number:
+		if !jsontext.Value(n.scalar).IsValid() {
+			return nil, fmt.Errorf("%s is no number of JSON: put it in quotes if it is a text", quoted(n.scalar))
+		}
+		return append(b, n.scalar...), nil
+	case list:
+		b = append(b, '[')
+		for i, item := range n.items {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = appendJSON(b, item); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, ']'), nil
+	case mapping:
+		b = append(b, '{')
+		for i, e := range n.entries {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = jsontext.AppendQuote(b, e.name); err != nil {
+				return nil, err
+			}
+			if b, err = appendJSON(append(b, ':'), e.value); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, '}'), nil
+	case refused:
+		return nil, errors.New("part of it can't be read")
+	}
+	return jsontext.AppendQuote(b, n.scalar)
 }
 
 func textOf(n node) (string, error) {

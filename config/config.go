@@ -13,11 +13,22 @@
 // A secret can also be read from a file: the key with _file after it names it, from the working directory on. Nothing is expanded: ${HOME} is
 // those seven letters.
 //
+// Some sections have names that the operator chooses, as the apps that are told directly. Each says by its key type of which kind it is, and has
+// the keys of that kind:
+//
+//	apps:
+//	  im.vector.app.ios.*: {type: apns, key_file: /etc/tocsin/AuthKey.p8, key_id: ABCDE12345, team_id: FGHIJ67890, topic: im.vector.app}
+//	  org.example.desktop: {type: gateway}
+//
+// Their keys are no variables: one, TOCSIN_APPS, holds all that is below apps, in YAML or JSON, and replaces what the file says. In messages a name
+// stands in brackets: apps[im.vector.app.ios.*].key_id.
+//
 // What can't be right is refused: unknown keys and variables, wrong types, values that no server could work with. [Load] reports
 // everything at once, each fault with its key and its place in the file ([Faults]).
 //
 // The sections belong to the packages that obey them, each with its own Config, Defaults and Validate. This package puts them together,
-// and reads any struct of that kind: a yaml tag is the name of the key, a doc tag its meaning, which [Table] writes down for the README.
+// and reads any struct of that kind: a yaml tag is the name of the key, a doc tag its meaning, which [Table] and [AppsTable] write down for the
+// README. Sections with names are a map whose type knows the kinds (Kinds, New).
 package config
 
 import (
@@ -25,6 +36,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 
 	"tocsin/delivery"
 	"tocsin/pipeline"
@@ -44,8 +56,9 @@ type Config struct {
 	Counts     pipeline.CountsConfig `yaml:"counts"`
 	Badge      pipeline.BadgeConfig  `yaml:"badge"`
 	Delivery   delivery.Config       `yaml:"delivery"`
-	Apps       apps.Config           `yaml:"-"`
+	Apps       apps.Config           `yaml:"apps" doc:"how the pushers of some apps are told, by app id or by a pattern of app ids: see the table below. The variable holds the whole section as a mapping in YAML or JSON, in place of the file's"`
 	Log        Log                   `yaml:"log"`
+	Tracing    Tracing               `yaml:"tracing"`
 	Admin      Admin                 `yaml:"admin"`
 }
 
@@ -61,6 +74,7 @@ func Default() *Config {
 		Badge:    pipeline.DefaultBadge(),
 		Delivery: delivery.Defaults(),
 		Log:      Log{Level: "info", Format: "text"},
+		Tracing:  Tracing{Sample: 0.01},
 		Admin:    Admin{Listen: "127.0.0.1:9100"},
 	}
 }
@@ -112,7 +126,7 @@ func parseYAML(pointer any, file string, text []byte, environ []string) Faults {
 // Merge sets what a JSON object says, with the keys and the strictness of the file, and leaves the rest as it is; the outcome must be
 // right as a whole. The error is [Faults], without places; base is unchanged then.
 func Merge(base *Config, json []byte) error {
-	c := *base // lists and maps are replaced, never changed
+	c := *base // lists and maps, also those of sections with names, are replaced, never changed
 	root, faults := fromJSON(json)
 	if err := append(faults, parse(&c, "", root, nil)...).err(); err != nil {
 		return err
@@ -129,6 +143,11 @@ func (c *Config) Validate() error {
 // Table writes the Markdown table of all keys, in the order of the file: key, default, environment, meaning.
 func Table(w io.Writer) error {
 	return writeTable(w, schemaOf(Default()))
+}
+
+// AppsTable writes the Markdown table of the keys that an app can have, by its type: type, key, default, meaning.
+func AppsTable(w io.Writer) error {
+	return writeKinds(w, reflect.ValueOf(apps.Config{}))
 }
 
 // Variables are the names of all variables of the environment that are keys, in the order of the file.

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -69,29 +70,36 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// The table in the README is the one that the tags make.
-func TestTableInREADME(t *testing.T) {
+const readme = "../README.md"
+
+// The tables in the README are those that the tags make.
+func TestTablesInREADME(t *testing.T) {
 	t.Parallel()
-	const file, begin, end = "../README.md", "<!-- config: begin -->\n", "<!-- config: end -->"
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok1 := strings.Cut(string(text), begin)
-	table, after, ok2 := strings.Cut(rest, end)
-	if !ok1 || !ok2 {
-		t.Fatalf("%s has no lines %q and %q", file, begin, end)
-	}
-	var want bytes.Buffer
-	if err := Table(&want); err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		writeFile(t, file, before+begin+want.String()+end+after)
-		return
-	}
-	if diff := cmp.Diff(strings.Split(want.String(), "\n"), strings.Split(table, "\n")); diff != "" {
-		t.Errorf("%s: -want +got (go test ./config -update writes it):\n%s", file, diff)
+	for _, part := range []struct {
+		name  string
+		write func(io.Writer) error
+	}{{"config", Table}, {"config apps", AppsTable}} {
+		begin, end := "<!-- "+part.name+": begin -->\n", "<!-- "+part.name+": end -->"
+		text, err := os.ReadFile(readme)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, rest, ok1 := strings.Cut(string(text), begin)
+		table, after, ok2 := strings.Cut(rest, end)
+		if !ok1 || !ok2 {
+			t.Fatalf("%s has no lines %q and %q", readme, begin, end)
+		}
+		var want bytes.Buffer
+		if err := part.write(&want); err != nil {
+			t.Fatal(err)
+		}
+		if *update {
+			writeFile(t, readme, before+begin+want.String()+end+after)
+			continue
+		}
+		if diff := cmp.Diff(strings.Split(want.String(), "\n"), strings.Split(table, "\n")); diff != "" {
+			t.Errorf("%s: -want +got (go test ./config -update writes it):\n%s", readme, diff)
+		}
 	}
 }
 
@@ -281,7 +289,7 @@ func TestMergeLeavesCopies(t *testing.T) {
 }
 
 func FuzzMerge(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"kafka":{"brokers":["a:1"]}}`, `[`, `{"log":{"level":"info","level":1}}`, `{"":{"":null}}`, `{"a.b":1e400}`, "\xff", `{"topics":{"events":"` + "\\u0000" + `"}}`} {
+	for _, seed := range []string{`{}`, `{"kafka":{"brokers":["a:1"]}}`, `[`, `{"log":{"level":"info","level":1}}`, `{"":{"":null}}`, `{"a.b":1e400}`, "\xff", `{"topics":{"events":"` + "\\u0000" + `"}}`, `{"apps":{"a.[b]":{"type":"gateway","url":"https://a"},"":{},"b":{"typ":"fcm"},"c":{"type":"webpush","allowed_endpoints":["*"]}}}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, json []byte) {

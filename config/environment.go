@@ -3,6 +3,7 @@ package config
 // The environment: every key as a variable.
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -35,8 +36,8 @@ func (l *loader) environment(environ []string) {
 		}
 	}
 	byVariable := map[string]*key{}
-	for i := range l.keys {
-		byVariable[variable(l.keys[i].path)] = &l.keys[i]
+	for _, k := range l.keys {
+		byVariable[variable(k.path)] = k
 	}
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		at := Place{Variable: name}
@@ -45,7 +46,17 @@ func (l *loader) environment(environ []string) {
 			l.set(k, node{kind: untyped, scalar: vars[name]}, at)
 		case notKeys.MatchString(name), serviceLinks.MatchString(name + "=" + vars[name]):
 		default:
-			l.report(at, "", didYouMean("is not a variable of tocsin", l.suggestVariable(name)))
+			l.report(at, "", l.unknownVariable(name))
 		}
 	}
+}
+
+func (l *loader) unknownVariable(name string) string {
+	const unknown = "is not a variable of tocsin"
+	for _, k := range l.keys {
+		if whole := variable(k.path); k.named && strings.HasPrefix(name, whole+"_") {
+			return fmt.Sprintf("%s: %s holds the whole section, as a mapping in YAML or JSON", unknown, whole)
+		}
+	}
+	return didYouMean(unknown, l.suggestVariable(name))
 }

@@ -11,7 +11,7 @@ import (
 
 // Fault is one thing that is wrong. It never holds the value of a secret.
 type Fault struct {
-	Path    string // the key, as kafka.sasl.username; empty if the whole file is meant
+	Path    string // the key, as kafka.sasl.username or apps[im.vector.app.*].key_id; empty if the whole file is meant
 	Place   Place
 	Message string // what is wrong and what to do, without the path
 }
@@ -19,21 +19,25 @@ type Fault struct {
 // Place is where a value was written. The zero value is nowhere: the value is the default.
 type Place struct {
 	File         string // empty if it is not in a file, or if the file has no name
-	Line, Column int    // in the file, counted from 1; 0 if it is not in a file
+	Line, Column int    // in the file, or in a variable that holds a whole section, counted from 1; else 0
 	Variable     string // of the environment; empty if it is not from there
+}
+
+// from is the place in the file or the variable that another one is in.
+func (p Place) from(source Place) Place {
+	p.File, p.Variable = source.File, source.Variable
+	return p
 }
 
 // String is the place as compilers write it.
 func (p Place) String() string {
-	switch {
-	case p.Variable != "":
-		return p.Variable
+	switch source := p.File + p.Variable; { // one of them at most
 	case p.Line == 0:
-		return p.File
-	case p.File == "":
+		return source
+	case source == "":
 		return fmt.Sprintf("line %d:%d", p.Line, p.Column)
 	default:
-		return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+		return fmt.Sprintf("%s:%d:%d", source, p.Line, p.Column)
 	}
 }
 
@@ -66,9 +70,9 @@ func (fs Faults) sorted() Faults {
 	slices.SortStableFunc(fs, func(a, b Fault) int {
 		return cmp.Or(
 			cmp.Compare(a.Place.rank(), b.Place.rank()),
+			cmp.Compare(a.Place.Variable, b.Place.Variable),
 			cmp.Compare(a.Place.Line, b.Place.Line),
 			cmp.Compare(a.Place.Column, b.Place.Column),
-			cmp.Compare(a.Place.Variable, b.Place.Variable),
 		)
 	})
 	return fs
@@ -76,10 +80,10 @@ func (fs Faults) sorted() Faults {
 
 func (p Place) rank() int {
 	switch {
-	case p.Line > 0 || p.File != "":
-		return 0
 	case p.Variable != "":
 		return 1
+	case p.Line > 0 || p.File != "":
+		return 0
 	default:
 		return 2
 	}

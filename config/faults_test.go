@@ -29,14 +29,48 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// Each case holds one kind of fault, or several that must all be found at once. What is said of them is in testdata/faults.txt.
-func TestFaults(t *testing.T) {
+// faultCase holds one kind of fault, or several that must all be found at once.
+type faultCase struct {
+	name, file string
+	environ    []string
+}
+
+// goldenFaults compares what is said of all cases with testdata/NAME.
+func goldenFaults(t *testing.T, name string, cases []faultCase, read func(*testing.T, faultCase) Faults) {
+	t.Helper()
 	t.Chdir("testdata") // so that messages name the secrets' files without this machine's folders
 	var said strings.Builder
-	for _, tc := range []struct {
-		name, file string
-		environ    []string
-	}{
+	for _, tc := range cases {
+		faults := read(t, tc)
+		file := tc.file
+		if len(file) > 1000 {
+			file = fmt.Sprintf("(%d bytes)\n", len(file))
+		}
+		fmt.Fprintf(&said, "=== %s\n", tc.name)
+		for line := range strings.Lines(file) {
+			fmt.Fprintf(&said, "  | %s\n", strings.TrimSuffix(fmt.Sprintf("%q", line)[1:], `\n"`))
+		}
+		for _, e := range tc.environ {
+			fmt.Fprintf(&said, "  $ %s\n", strings.NewReplacer("\x00", `\0`, "\n", `\n`).Replace(e))
+		}
+		fmt.Fprintln(&said, faults.Error())
+		if faults == nil {
+			t.Errorf("%s: no fault", tc.name)
+		}
+	}
+	t.Chdir("..")
+	golden(t, name, said.String())
+}
+
+func sampleFaults(t *testing.T, tc faultCase) Faults {
+	t.Helper()
+	_, faults := readSample(t, "tocsin.yaml", tc.file, tc.environ...)
+	return faults
+}
+
+// What is said of each is in testdata/faults.txt.
+func TestFaults(t *testing.T) {
+	goldenFaults(t, "faults.txt", []faultCase{
 		{"unknown keys", "server:\n  nmae: x\n  pasword: y\nlimit:\n  timeout: 5s\ntimeout: 5s\nzzz: 1\n", nil},
 		{"names of other styles", "Server: {}\nserver:\n  server-name: x\n  userName: x\n  NAME: x\n", nil},
 		{"dots in a name", "server.name: x\nlimits:\n  a.b: 1\n", nil},
@@ -75,26 +109,7 @@ func TestFaults(t *testing.T) {
 		{"not UTF-8", "server:\n  name: \"x\"\n  login: {user: \"\xff\"}\n", nil},
 		{"NUL", "server: {name: \"a\\0b\", login: {user: u, password: \"a\\0b\"}}\n", []string{"TOCSIN_LIMITS_MODE=a\x00b"}},
 		{"too large", strings.Repeat("#", maxFile+1), nil},
-	} {
-		_, faults := readSample(t, "tocsin.yaml", tc.file, tc.environ...)
-		file := tc.file
-		if len(file) > 1000 {
-			file = fmt.Sprintf("(%d bytes)\n", len(file))
-		}
-		fmt.Fprintf(&said, "=== %s\n", tc.name)
-		for line := range strings.Lines(file) {
-			fmt.Fprintf(&said, "  | %s\n", strings.TrimSuffix(fmt.Sprintf("%q", line)[1:], `\n"`))
-		}
-		for _, e := range tc.environ {
-			fmt.Fprintf(&said, "  $ %s\n", strings.ReplaceAll(e, "\x00", `\0`))
-		}
-		fmt.Fprintln(&said, faults.Error())
-		if faults == nil {
-			t.Errorf("%s: no fault", tc.name)
-		}
-	}
-	t.Chdir("..")
-	golden(t, "faults.txt", said.String())
+	}, sampleFaults)
 }
 
 // A file without a name is one that a program holds: its lines alone are said.
@@ -142,6 +157,9 @@ func TestSecretsStaySecret(t *testing.T) {
 		"server: {login: {password: @" + secret + "}}",
 		"server: {login: {password: `" + secret + "}}",
 		"server: {login: {password: {{" + secret + "}}}}",
+		"shapes: {a: {type: circle, code: " + secret + ", code_file: /dev/null}}",
+		"shapes: {a: {type: circle, code: [" + secret + "]}, b: {type: square, code: " + secret + "}, c: {code: " + secret + "}}",
+		"shapes: {a: {type: circle, code: " + secret + "}, b: " + secret + "}",
 	} {
 		_, faults := readSample(t, "f", file)
 		if faults == nil {
@@ -149,7 +167,8 @@ func TestSecretsStaySecret(t *testing.T) {
 		}
 		fmt.Fprintln(&shown, faults)
 	}
-	for _, e := range []string{"TOCSIN_SERVER_LOGIN_PASSWORD=" + secret + "\x00", "TOCSIN_SERVER_LOGIN_PASWORD=" + secret} {
+	for _, e := range []string{"TOCSIN_SERVER_LOGIN_PASSWORD=" + secret + "\x00", "TOCSIN_SERVER_LOGIN_PASWORD=" + secret, "TOCSIN_SHAPES=" + secret,
+		"TOCSIN_SHAPES={a: {type: circle, code: \"" + secret, "TOCSIN_SHAPES={a: {type: circle, code: " + secret + "}}", "TOCSIN_SHAPES_A_CODE=" + secret} {
 		_, faults := readSample(t, "f", "", e)
 		fmt.Fprintln(&shown, faults)
 	}
@@ -190,13 +209,26 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", "server:\n  name: x\n", "a: &x [1, *x]", "- a", "server: {login: {password: x}}", "? [a]\n: b", "limits: {timeout: 5s, count: 010}", "\ufeff%YAML 1.2\n---\n",
 		"server:\n  addresses:\n  - a:1\n  -\n", "a: |\n  b\n c", "<<: {}", "a: !!binary x", "\"\\u12\"", "'", "{", "limits: .inf", "server: {networks: [::/0]}",
+		"shapes: {a.[b]: {type: circle, code_file: /dev/null}}", "shapes:\n  a]: {type: [x]}\n  b: {typ: square, paint: {}}\n  '': ", "shapes: {bad[: {type: square, type: circle}}",
 	} {
 		f.Add(seed, "TOCSIN_SERVER_NAME="+seed)
+		f.Add("", "TOCSIN_SHAPES="+strings.TrimPrefix(seed, "shapes: "))
 	}
 	f.Fuzz(func(t *testing.T, file, variable string) {
 		if len(file) > 1<<12 { // the YAML parser is slow on brackets
 			return
 		}
-		parseYAML(sampleDefaults(), "f", []byte(file), []string{variable, "TOCSIN_" + variable}) // secret files of a fuzzer's choosing are only read
+		c := sampleDefaults()
+		faults := parseYAML(c, "f", []byte(file), []string{variable, "TOCSIN_" + variable}) // secret files of a fuzzer's choosing are only read
+		for _, f := range faults {
+			if strings.ContainsAny(f.Path, "\n ") || f.Place == (Place{}) {
+				t.Errorf("a fault of %q in %+v: %s", f.Path, f.Place, f)
+			}
+		}
+		for name, shape := range c.Shapes {
+			if faults == nil && (shape == nil || shape.Validate() != nil || strings.HasPrefix(name, "bad")) {
+				t.Errorf("%q is %+v", name, shape)
+			}
+		}
 	})
 }

@@ -13,11 +13,12 @@ import (
 // loader fills one struct and collects faults.
 type loader struct {
 	*schema
-	file    string                // for messages; empty if it has no name
-	origins map[string]origin     // of the values that were given, by path; a secret's also if its file was given
-	files   map[string]secretFile // of secrets, by the path of the secret
-	broken  map[string]bool       // paths with a fault: what their section says about the default that stands there would mislead
-	faults  Faults
+	origins map[string]origin                    // of the values that were given, by path; a secret's also if its file was given
+	files   map[string]secretFile                // of secrets, by the path of the secret
+	broken  map[string]bool                      // paths with a fault: what their section says about the default that stands there would mislead
+	named   map[string][]*namedSection           // the sections that have names, by the path of the mapping that they are in
+	unknown func(section, name string, at Place) // reports a name that is no key
+	faults  *Faults                              // of all, also of the sections that have names
 }
 
 // origin is where a value was given, and under which name: that of a secret, or that of its file.
@@ -28,25 +29,33 @@ type origin struct {
 
 // parse fills the struct that pointer points to, which holds the defaults, with what root and above it the environment say.
 func parse(pointer any, file string, root node, environ []string) Faults {
-	l := &loader{
-		schema:  schemaOf(pointer),
-		file:    file,
-		origins: map[string]origin{},
-		files:   map[string]secretFile{},
-		broken:  map[string]bool{},
-	}
+	l := newLoader(schemaOf(pointer), new(Faults))
 	l.fill("", root, Place{File: file})
 	l.environment(environ)
 	l.readSecrets()
 	if root.kind != refused {
+		l.keepNamed()
 		l.validate()
 	}
-	return l.faults
+	return *l.faults
+}
+
+func newLoader(s *schema, faults *Faults) *loader {
+	l := &loader{
+		schema:  s,
+		origins: map[string]origin{},
+		files:   map[string]secretFile{},
+		broken:  map[string]bool{},
+		named:   map[string][]*namedSection{},
+		faults:  faults,
+	}
+	l.unknown = l.unknownKey
+	return l
 }
 
 // report adds a fault of a path.
 func (l *loader) report(at Place, path, message string) {
-	l.faults = append(l.faults, Fault{Path: path, Place: at, Message: message})
+	*l.faults = append(*l.faults, Fault{Path: path, Place: at, Message: message})
 	l.broken[path] = true
 	if k := l.byPath[path]; k != nil {
 		l.broken[k.target()] = true
@@ -64,16 +73,23 @@ func (l *loader) fill(section string, n node, at Place) {
 		l.report(at, section, fmt.Sprintf("must be a mapping of keys to values, not %s", n.kind))
 		return
 	}
+	l.each(n.entries, at, func(name string) string { return join(section, name) }, func(e entry, at Place) { l.entry(section, e, at) })
+}
+
+// each calls do for the entries of a mapping, with their places. A name that is there again is a fault of its path.
+func (l *loader) each(entries []entry, source Place, path func(name string) string, do func(entry, Place)) {
 	seen := map[string]entry{}
-	for _, e := range n.entries {
-		at := e.place
-		at.File = l.file
-		if first, twice := seen[e.name]; twice {
-			l.report(at, join(section, e.name), again(first))
-			continue
+	for _, e := range entries {
+		at := e.place.from(source)
+		first, twice := seen[e.name]
+		switch {
+		case e.refused:
+		case twice && readable(e.name):
+			l.report(at, path(e.name), again(first))
+		default:
+			seen[e.name] = e
+			do(e, at)
 		}
-		seen[e.name] = e
-		l.entry(section, e, at)
 	}
 }
 
@@ -89,20 +105,24 @@ func (l *loader) entry(section string, e entry, at Place) {
 	_, inner := l.sections[path]
 	k := l.byPath[path]
 	switch {
-	case e.name == mergeKey: // a fault already
 	case !readable(e.name):
 		l.report(at, section, quoted(e.name)+" is not a key")
 	case strings.Contains(e.name, "."):
 		l.report(at, path, "is not a key: names have no dots; write a section as a mapping, with its keys indented below it")
-	case inner:
+	case k != nil && k.named && e.value.kind == nothing: // all that is in it are comments
+	case inner && k == nil:
 		l.fill(path, e.value, at)
 	case k == nil:
-		l.report(at, path, didYouMean("is not a key", l.suggestPath(section, e.name)))
+		l.unknown(section, e.name, at)
 	case e.value.kind == refused:
 		l.broken[k.target()] = true
 	default:
 		l.set(k, e.value, at)
 	}
+}
+
+func (l *loader) unknownKey(section, name string, at Place) {
+	l.report(at, join(section, name), didYouMean("is not a key", l.suggestPath(section, name)))
 }
 
 // readable says that a name can stand in a path.
@@ -127,6 +147,13 @@ func (l *loader) set(k *key, n node, at Place) {
 	}
 	l.origins[target] = origin{Place: at, name: k.path}
 	delete(l.files, target)
+	switch {
+	case k.named:
+		l.setNamed(k, n, at)
+		return
+	case k.isType && n.kind == nothing: // the section says what it can be
+		return
+	}
 	var err error
 	if k.isFile() {
 		file := secretFile{key: k}
@@ -145,38 +172,44 @@ func (l *loader) set(k *key, n node, at Place) {
 func (l *loader) validate() {
 	said := map[string]bool{}
 	for _, section := range l.order {
-		v, ok := l.sections[section].Interface().(interface{ Validate() error })
-		if !ok {
-			continue
-		}
-		err := v.Validate()
-		if err == nil {
-			continue
-		}
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			path, message := l.address(section, line)
-			// A section may also ask those inside it on its own.
-			if l.broken[path] || said[path+": "+message] {
-				continue
-			}
-			said[path+": "+message] = true
-			l.faults = append(l.faults, Fault{Path: path, Place: l.whereIs(path), Message: message})
+		l.ask(section, said)
+		for _, s := range l.named[section] {
+			s.validate()
 		}
 	}
 }
 
-// address splits a line of a section's error into the path it is about and the message.
-func (l *loader) address(section, line string) (path, message string) {
+func (l *loader) ask(section string, said map[string]bool) {
+	v, ok := l.sections[section].Addr().Interface().(interface{ Validate() error })
+	if !ok {
+		return
+	}
+	err := v.Validate()
+	if err == nil {
+		return
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		path, key, message := l.address(section, line)
+		// A section may also ask those inside it on its own.
+		if l.broken[key] || said[path+": "+message] {
+			continue
+		}
+		said[path+": "+message] = true
+		*l.faults = append(*l.faults, Fault{Path: path, Place: l.whereIs(key), Message: message})
+	}
+}
+
+// address splits a line of a section's error into the path it is about and the message. The key is the path without an index. A mapping of
+// names to sections puts a name in brackets.
+func (l *loader) address(section, line string) (path, key, message string) {
 	name, message, ok := strings.Cut(line, ": ")
-	if ok && name != "" && l.has(join(section, withoutIndex(name))) {
-		return join(section, name), message
+	if _, named := l.origins[section+name]; ok && named && strings.HasPrefix(name, "[") {
+		return section + name, section + name, message
 	}
-	return section, line
-}
-
-func (l *loader) has(path string) bool {
-	_, section := l.sections[path]
-	return section || l.byPath[path] != nil
+	if key := join(section, withoutIndex(name)); ok && name != "" && l.has(key) {
+		return join(section, name), key, message
+	}
+	return section, section, line
 }
 
 // withoutIndex cuts brokers[2] to brokers.
@@ -189,7 +222,7 @@ func withoutIndex(name string) string {
 
 // whereIs is the place of a path, or if it was not given, that of the section around it that was.
 func (l *loader) whereIs(path string) Place {
-	for path = withoutIndex(path); path != ""; path = parent(path) {
+	for ; path != ""; path = parent(path) {
 		if o, ok := l.origins[path]; ok {
 			return o.Place
 		}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 type sample struct {
 	Server sampleServer `yaml:"server"`
 	Limits sampleLimits `yaml:"limits"`
+	Shapes sampleShapes `yaml:"shapes" doc:"what is drawn"`
 }
 
 type sampleServer struct {
@@ -49,6 +52,83 @@ type sampleLimits struct {
 }
 
 type sampleMode string
+
+// sampleShapes are sections with names.
+type sampleShapes map[string]sampleShape
+
+type sampleShape interface{ Validate() error }
+
+type sampleCircle struct {
+	Radius int               `yaml:"radius" doc:"how wide <half>"`
+	Label  string            `yaml:"label" doc:"what it says"`
+	Paint  samplePaint       `yaml:"paint"`
+	Code   credential.Secret `yaml:"code" doc:"what opens it"`
+}
+
+type samplePaint struct {
+	Color  string   `yaml:"color" doc:"red or blue"`
+	Layers []string `yaml:"layers" doc:"what is below"`
+}
+
+type sampleSquare struct {
+	Side  time.Duration `yaml:"side" doc:"how long"`
+	Label string        `yaml:"label" doc:"what it says"`
+}
+
+func (sampleShapes) Kinds() []string { return []string{"circle", "square"} }
+
+func (sampleShapes) New(kind string) sampleShape {
+	switch kind {
+	case "circle":
+		return &sampleCircle{Radius: 5, Paint: samplePaint{Color: "red", Layers: []string{"a", "b"}}}
+	case "square":
+		return &sampleSquare{Side: time.Minute}
+	}
+	return nil
+}
+
+func (s sampleShapes) Validate() error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		if strings.HasPrefix(name, "bad") {
+			errs = append(errs, fmt.Errorf("[%s]: is a bad name", name))
+		}
+	}
+	if len(s) > 100 {
+		errs = append(errs, errors.New("are too many"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *sampleCircle) Validate() error {
+	if c.Radius < 1 {
+		return fmt.Errorf("radius: %d is below 1", c.Radius)
+	}
+	if !c.Code.IsZero() && c.Label == "" {
+		return errors.New("code: is set without label")
+	}
+	return nil
+}
+
+func (p samplePaint) Validate() error {
+	var errs []error
+	if p.Color != "red" && p.Color != "blue" {
+		errs = append(errs, fmt.Errorf("color: %q is neither red nor blue", p.Color))
+	}
+	for i, layer := range p.Layers {
+		if layer == "" {
+			errs = append(errs, fmt.Errorf("layers[%d]: is empty", i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s sampleSquare) Validate() error {
+	if s.Side > time.Hour && s.Label == "" {
+		return errors.New("so large a square needs a label")
+	}
+	return nil
+}
 
 func (s sampleServer) Validate() error {
 	var errs []error
@@ -179,6 +259,39 @@ limits:
 		{"a secret in the environment above its file in the file", "server: {login: {user: u, password_file: /nowhere}}", []string{"TOCSIN_SERVER_LOGIN_PASSWORD=x"}, func(c *sample) {
 			c.Server.Login = sampleLogin{"u", credential.NewSecret("x")}
 		}},
+		{"sections with names", `
+shapes:
+  # a comment
+  im.*.[a-z]: {type: circle, radius: 7, paint: {color: blue}, code: x, label: y}
+  "a].b": {label: y, type: square}
+  ? it
+  : type: circle
+    label: z
+    code_file: ` + secret + `
+  "5": {type: square, side: 0}
+`, []string{"TOCSIN_LIMITS_COUNT=5"}, func(c *sample) {
+			layers := []string{"a", "b"}
+			c.Limits.Count = 5
+			c.Shapes = sampleShapes{
+				"im.*.[a-z]": &sampleCircle{Radius: 7, Label: "y", Paint: samplePaint{"blue", layers}, Code: credential.NewSecret("x")},
+				"a].b":       &sampleSquare{Side: time.Minute, Label: "y"},
+				"it":         &sampleCircle{Radius: 5, Label: "z", Paint: samplePaint{"red", layers}, Code: credential.NewSecret("from the file ")},
+				"5":          &sampleSquare{},
+			}
+		}},
+		{"sections with names in the environment, in place of the file's", "shapes: {a: {type: circle, code_file: /nowhere}}", []string{
+			"TOCSIN_SHAPES=a: {type: square}\nb:\n  type: square\n  label: x=1,2\n",
+		}, func(c *sample) {
+			c.Shapes = sampleShapes{"a": &sampleSquare{Side: time.Minute}, "b": &sampleSquare{Side: time.Minute, Label: "x=1,2"}}
+		}},
+		{"sections with names in the environment, in JSON", "", []string{
+			`TOCSIN_SHAPES={"a.b":{"type":"square","label":"\ud83d\ude00\/\"\u00e9","side":"5s"},"*":{"type":"circle","paint":{"layers":["x"]}}}`,
+		}, func(c *sample) {
+			c.Shapes = sampleShapes{"a.b": &sampleSquare{Side: 5 * time.Second, Label: "😀/\"é"}, "*": &sampleCircle{Radius: 5, Paint: samplePaint{"red", []string{"x"}}}}
+		}},
+		{"no sections with names, in the environment", "shapes: {a: {type: circle}}", []string{"TOCSIN_SHAPES="}, func(c *sample) { c.Shapes = sampleShapes{} }},
+		{"an empty mapping of sections", "shapes: {}", nil, func(c *sample) { c.Shapes = sampleShapes{} }},
+		{"a mapping of sections that are comments", "shapes:\n#  a: {type: circle}\n", nil, func(*sample) {}},
 		{"variables that are no keys", "", []string{
 			"TOCSIN_CONFIG=x", "TOCSIN_WORKLOAD=big", "TOCSIN_TEST_KAFKA=localhost:1", "TOCSINX=1",
 			// A Kubernetes service called tocsin, and one called tocsin-admin.

@@ -50,6 +50,7 @@ func (s *schema) suggestPath(section, name string) string {
 	for _, path := range slices.Concat(s.order, s.keyPaths()) {
 		last := lastName(path)
 		switch {
+		case path == s.base:
 		case parent(path) == section:
 			siblings = append(siblings, last)
 		case paths[last] == "":

@@ -44,13 +44,11 @@ type node struct {
 
 // entry is a name of a mapping and its value.
 type entry struct {
-	name  string
-	value node
-	place Place // of the name, without the file
+	name    string
+	value   node
+	place   Place // of the name, without the file
+	refused bool  // the name is a fault already
 }
-
-// mergeKey is a name that YAML gives a meaning, and that is refused where it is read.
-const mergeKey = "<<"
 
 // maxFile bounds a configuration file, in bytes. A real one has a few KiB; the YAML parser takes minutes for megabytes of brackets.
 const maxFile = 256 << 10
@@ -64,11 +62,11 @@ func fromYAML(data []byte) (node, Faults) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if !utf8.Valid(data) {
 		line := 1 + bytes.Count(data[:invalidAt(data)], []byte("\n"))
-		return node{kind: refused}, Faults{{Place: Place{Line: line, Column: 1}, Message: "is not UTF-8 text: save the file as UTF-8"}}
+		return node{kind: refused}, Faults{{Place: Place{Line: line, Column: 1}, Message: "is not UTF-8: save it as UTF-8 text"}}
 	}
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return node{kind: refused}, Faults{syntaxFault(err)}
+		return node{kind: refused}, Faults{syntaxFault(err, data)}
 	}
 	y := yamlReader{}
 	var body ast.Node
@@ -99,12 +97,16 @@ func invalidAt(data []byte) int {
 }
 
 // syntaxFault keeps the parser's message and place, and leaves out the lines of the file that it quotes: they may hold a password.
-func syntaxFault(err error) Fault {
+func syntaxFault(err error, data []byte) Fault {
 	var e yaml.Error
 	if !errors.As(err, &e) {
 		return Fault{Message: "is not YAML"}
 	}
-	return Fault{Place: placeOf(e), Message: "is not YAML: " + e.GetMessage()}
+	f := Fault{Place: placeOf(e), Message: "is not YAML: " + e.GetMessage()}
+	if lines := bytes.SplitN(data, []byte("\n"), f.Place.Line+1); f.Place.Line <= len(lines) && bytes.HasPrefix(bytes.TrimLeft(lines[f.Place.Line-1], " "), []byte("*")) {
+		f.Message += "; put a text that begins with * in quotes"
+	}
+	return f
 }
 
 // yamlReader turns the parser's tree into nodes.
@@ -175,8 +177,11 @@ func (y *yamlReader) entry(n *ast.MappingValueNode) entry {
 	case *ast.StringNode:
 		e.name = key.Value
 	case *ast.MergeKeyNode:
-		e.name = mergeKey
+		e.refused = true
 		y.refuse(key, "merge keys (<<) are not supported: write the keys out")
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		e.refused = true
+		y.refuse(key, "anchors, aliases and tags are not supported: put a text that begins with &, * or ! in quotes")
 	default:
 		if t := key.GetToken(); t != nil {
 			e.name = t.Value

@@ -12,13 +12,16 @@ import (
 	"tocsin/credential"
 )
 
-// key is one key of the configuration: a field that is no section, or the name of a file that holds a secret field's value.
+// key is one key of the configuration: a field that is no section, the name of a file that holds a secret field's value, or a mapping of
+// names to sections.
 type key struct {
 	path   string // kafka.sasl.username
 	doc    string // what it means, from the field's doc tag
 	value  reflect.Value
 	secret bool
 	holds  string // of password_file: the path of password, whose value it holds; else empty
+	named  bool   // a mapping of names to sections
+	isType bool   // what such a section is
 }
 
 func (k *key) isFile() bool { return k.holds != "" }
@@ -31,11 +34,12 @@ func (k *key) target() string {
 	return k.path
 }
 
-// schema is all that may stand in a configuration.
+// schema is all that may stand in a configuration, or in a section that has a name.
 type schema struct {
-	keys     []key                    // in the order of the fields
-	byPath   map[string]*key          // points into keys
-	sections map[string]reflect.Value // structs by path; the whole is ""
+	base     string                   // path of the section with a name; else empty
+	keys     []*key                   // in the order of the fields
+	byPath   map[string]*key          // of keys
+	sections map[string]reflect.Value // structs, and mappings of names to them, by path; the whole is ""
 	order    []string                 // paths of sections in the order of the fields, without the whole
 }
 
@@ -48,23 +52,37 @@ var (
 // schemaOf reads the schema of a struct: its fields with a yaml tag that is not "-". A struct that can't be one panics: that is
 // a mistake of a programmer, not of a user.
 func schemaOf(pointer any) *schema {
-	s := &schema{byPath: map[string]*key{}, sections: map[string]reflect.Value{}}
+	s := newSchema("")
 	s.section("", reflect.ValueOf(pointer).Elem())
-	for i := range s.keys {
-		k := &s.keys[i]
-		if s.byPath[k.path] != nil {
-			panic("config: two fields are called " + k.path)
-		}
-		s.byPath[k.path] = k
-	}
 	return s
 }
 
-func (s *schema) section(path string, v reflect.Value) {
+func newSchema(base string) *schema {
+	return &schema{base: base, byPath: map[string]*key{}, sections: map[string]reflect.Value{}}
+}
+
+func (s *schema) add(k key) {
+	if s.byPath[k.path] != nil {
+		panic("config: two fields are called " + k.path)
+	}
+	s.keys = append(s.keys, &k)
+	s.byPath[k.path] = &k
+}
+
+func (s *schema) addSection(path string, v reflect.Value) {
 	s.sections[path] = v
 	if path != "" {
 		s.order = append(s.order, path)
 	}
+}
+
+func (s *schema) has(path string) bool {
+	_, section := s.sections[path]
+	return section || s.byPath[path] != nil
+}
+
+func (s *schema) section(path string, v reflect.Value) {
+	s.addSection(path, v)
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		name := field.Tag.Get("yaml")
@@ -79,12 +97,14 @@ func (s *schema) section(path string, v reflect.Value) {
 			s.section(k.path, k.value)
 			continue
 		}
-		if !supported(field.Type) {
+		if k.named = isNamed(field.Type) && s.base == ""; k.named {
+			s.addSection(k.path, k.value)
+		} else if !supported(field.Type) {
 			panic(fmt.Sprintf("config: %s can't be a %s", k.path, field.Type))
 		}
-		s.keys = append(s.keys, k)
+		s.add(k)
 		if k.secret {
-			s.keys = append(s.keys, key{path: k.path + "_file", value: k.value, holds: k.path})
+			s.add(key{path: k.path + "_file", value: k.value, holds: k.path})
 		}
 	}
 }
@@ -116,8 +136,15 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// parent is the path of the section that a path stands in.
+// inBrackets is the path of a section that has a name. Names may have dots and brackets of their own; those of keys and of other sections have
+// neither.
+func inBrackets(path, name string) string { return path + "[" + name + "]" }
+
+// parent is the path of the section that the path of a key or a section stands in.
 func parent(path string) string {
+	if strings.HasSuffix(path, "]") {
+		return path[:strings.IndexByte(path, '[')]
+	}
 	return path[:max(0, strings.LastIndexByte(path, '.'))]
 }
 

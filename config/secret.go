@@ -26,6 +26,9 @@ const maxSecret = 64 << 10
 // readSecrets reads the files of those secrets for which a file was the last word.
 func (l *loader) readSecrets() {
 	for _, k := range l.keys {
+		for _, section := range l.named[k.path] {
+			section.readSecrets()
+		}
 		f, ok := l.files[k.path]
 		if !ok {
 			continue

@@ -1,6 +1,6 @@
 package config
 
-// The table of all keys, for the README.
+// The tables of all keys, for the README.
 
 import (
 	"fmt"
@@ -18,14 +18,34 @@ func writeTable(w io.Writer, s *schema) error {
 		if k.isFile() { // told in the line of the secret
 			continue
 		}
-		doc := k.doc
-		if k.secret {
-			doc += fmt.Sprintf("; or the name of a file that holds it: `%s_file`, `%s`", lastName(k.path), variable(k.path+"_file"))
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", k.path, code(show(k.value)), variable(k.path), strings.ReplaceAll(doc, "|", `\|`))
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", k.path, code(show(k.value)), variable(k.path), meaning(k, ", `"+variable(k.path+"_file")+"`"))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeKinds tells the keys of sections that operators name. They are no variables.
+func writeKinds(w io.Writer, m reflect.Value) error {
+	var b strings.Builder
+	b.WriteString("| Type | Key | Default | Meaning |\n|---|---|---|---|\n")
+	for _, kind := range kindsOf(m) {
+		for _, k := range schemaOf(structIn(newOf(m, kind)).Addr().Interface()).keys {
+			if !k.isFile() {
+				fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", kind, k.path, code(show(k.value)), meaning(k, ""))
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// meaning is what a key means, and of a secret also which file may hold it: that and what else says it.
+func meaning(k *key, alsoFile string) string {
+	doc := strings.NewReplacer("|", `\|`, "<", `\<`).Replace(k.doc)
+	if k.secret {
+		doc += fmt.Sprintf("; or the name of a file that holds it: `%s_file`%s", lastName(k.path), alsoFile)
+	}
+	return doc
 }
 
 func code(s string) string {

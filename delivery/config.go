@@ -29,7 +29,7 @@ type Config struct {
 	AllowHosts            []string       `yaml:"allow_hosts" doc:"push gateways of your own by name, wherever they are, such as push.internal or *.push.internal: * stands for one label or a part of it, ** for any number"`
 	Proxy                 Proxy          `yaml:"proxy"`
 	Concurrency           int            `yaml:"concurrency" doc:"requests under way at once, in this process"`
-	ConcurrencyPerGateway int            `yaml:"concurrency_per_gateway" doc:"of these, to the same gateway: a slow gateway holds up so many workers at most, so keep it well below pipeline.user_workers. A gateway has so much room only while it answers and needs it"`
+	ConcurrencyPerGateway int            `yaml:"concurrency_per_gateway" doc:"of these, to the same push service (a gateway, or an app of section apps): a slow one holds up so many workers at most, so keep it well below pipeline.user_workers. One has so much room only while it answers and needs it"`
 	Breaker               Breaker        `yaml:"breaker"`
 	Bundle                int            `yaml:"bundle" doc:"devices in one request at most, for devices of one gateway that are told the same; a notification waits up to 3ms for company then. 1 sends each alone"`
 	LedgerTTL             time.Duration  `yaml:"ledger_ttl" doc:"how long it is remembered that a notification was delivered, so that neither a crash nor a replay of a dead letter sends it again; longer than the longest expiry"`

@@ -19,12 +19,12 @@ type Badges struct {
 	count  string
 	byApp  []appCount // longest pattern first
 	push   bool
-	noPush []AppPattern
+	noPush []pushers.AppPattern
 }
 
 type appCount struct {
 	source  string
-	pattern AppPattern
+	pattern pushers.AppPattern
 	count   string
 }
 
@@ -32,7 +32,7 @@ type appCount struct {
 func NewBadges(cfg BadgeConfig) *Badges {
 	b := &Badges{count: cfg.Count, push: cfg.Push}
 	for source, count := range cfg.CountByApp {
-		if p, err := CompileApps(source); err == nil {
+		if p, err := pushers.CompileApps(source); err == nil {
 			b.byApp = append(b.byApp, appCount{source, p, count})
 		}
 	}
@@ -40,7 +40,7 @@ func NewBadges(cfg BadgeConfig) *Badges {
 		return cmp.Or(cmp.Compare(len(y.source), len(x.source)), cmp.Compare(x.source, y.source))
 	})
 	for _, source := range cfg.NoPushApps {
-		if p, err := CompileApps(source); err == nil {
+		if p, err := pushers.CompileApps(source); err == nil {
 			b.noPush = append(b.noPush, p)
 		}
 	}
@@ -59,7 +59,7 @@ func (b *Badges) Count(appID string) string {
 
 // Alone says whether the pusher is to be told of counts alone.
 func (b *Badges) Alone(p *pushers.Pusher) bool {
-	return b.push && !p.NoCounts && !p.EventsOnly && !slices.ContainsFunc(b.noPush, func(apps AppPattern) bool { return apps.Match(p.AppID) })
+	return b.push && !p.NoCounts && !p.EventsOnly && !slices.ContainsFunc(b.noPush, func(apps pushers.AppPattern) bool { return apps.Match(p.AppID) })
 }
 
 // Tally is what a user has unread in all rooms, from which every badge follows.

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"slices"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"tocsin/pipeline/stream"
 	"tocsin/rules"
 )
@@ -130,6 +132,8 @@ func (b *batch) partitions(rec *stream.Record) int {
 
 // notify asks the recipients' rules and writes who is notified.
 func (b *batch) notify(ctx context.Context, rec *stream.Record, e *Event, place Place) error {
+	ctx, span := b.stage.Tracing.begin(ctx, rec, "evaluate", trace.SpanKindConsumer)
+	defer span.End()
 	recipients := Recipients(b.room, e, place.Position)
 	told, verdicts, err := b.evaluate(ctx, e, recipients)
 	if err != nil {
@@ -137,11 +141,13 @@ func (b *batch) notify(ctx context.Context, rec *stream.Record, e *Event, place 
 	}
 	b.stage.Log.LogAttrs(ctx, slog.LevelDebug, "event evaluated", slog.String("event_id", e.ID), slog.String("room_id", e.RoomID), slog.String("type", e.Type),
 		slog.String("sender", e.Sender), slog.Int("recipients", len(recipients)), slog.Int("notified", len(told)))
+	evaluated(span, e, len(recipients), len(told))
 	if len(told) == 0 {
 		return nil
 	}
 	n := b.notice(KindNotify, rec, place)
 	n.Event, n.Verdicts = b.told(e), verdicts
+	headers := b.stage.Tracing.carry(ctx, rec.Headers)
 	call, callee := invitation(e)
 	if call != "" && callee != "" { // a call to one user is no missed call of the others
 		i := slices.IndexFunc(told, func(r Recipient) bool { return r.ID == callee })
@@ -149,10 +155,10 @@ func (b *batch) notify(ctx context.Context, rec *stream.Record, e *Event, place 
 		if told = nil; i >= 0 {
 			told, others = others[i:i+1:i+1], slices.Concat(others[:i], others[i+1:])
 		}
-		b.spread(n, others, rec)
+		b.spreadUnder(headers, n, others)
 	}
 	n.Call = call
-	b.spread(n, told, rec)
+	b.spreadUnder(headers, n, told)
 	return nil
 }
 
@@ -323,11 +329,15 @@ func (b *batch) notice(kind Kind, rec *stream.Record, place Place) Notice {
 }
 
 func (b *batch) spread(n Notice, users []Recipient, rec *stream.Record) {
+	b.spreadUnder(stream.CarryHeaders(rec.Headers), n, users)
+}
+
+func (b *batch) spreadUnder(headers []stream.Header, n Notice, users []Recipient) {
 	if len(users) == 0 {
 		return
 	}
 	s := b.stage
-	b.out = append(b.out, spread(n, users, s.Topics.Notifications, s.Partitions(), stream.CarryHeaders(rec.Headers), s.Clock.Now())...)
+	b.out = append(b.out, spread(n, users, s.Topics.Notifications, s.Partitions(), headers, s.Clock.Now())...)
 }
 
 // invitation is the call that an event invites to, and whom alone, if it names somebody (Client-Server API, m.call.invite).

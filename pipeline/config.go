@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"tocsin/pushers"
 	"tocsin/rules"
 )
 
@@ -173,7 +174,7 @@ func (c BadgeConfig) Validate() error {
 		}
 	}
 	pattern := func(key, source string) {
-		if _, err := CompileApps(source); err != nil {
+		if _, err := pushers.CompileApps(source); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		}
 	}

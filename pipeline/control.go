@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"tocsin/pushers"
 )
 
 // Pause is one order of an operator to hold sending.
 type Pause struct {
-	Apps string    // pattern of app ids (see [CompileApps]); "": all sending
+	Apps string    // pattern of app ids (see [pushers.CompileApps]); "": all sending
 	At   time.Time // when it was given
 	By   string    // who gave it, for people
 }
@@ -41,7 +43,7 @@ type Control struct {
 type orders struct {
 	given []Pause
 	all   bool
-	apps  []AppPattern
+	apps  []pushers.AppPattern
 }
 
 // NewControl returns a Control that knows nothing yet.
@@ -116,7 +118,7 @@ func (c *Control) Poll(ctx context.Context) error {
 func readOrders(given []Pause) *orders {
 	o := &orders{given: given}
 	for _, p := range given {
-		apps, err := CompileApps(p.Apps)
+		apps, err := pushers.CompileApps(p.Apps)
 		if p.Apps == "" || err != nil {
 			o.all = true
 			continue

@@ -113,9 +113,9 @@ func ParseDeadLetterID(id string) (partition int, offset int64, err error) {
 
 // DeadLetterFilter says which dead letters are meant. The zero value means all.
 type DeadLetterFilter struct {
-	Reasons, Stages, Topics []string   // any of them; none: all. Topics are those where the letters came from
-	Apps                    AppPattern // of a delivery; then nothing but deliveries is meant
-	Since, Until            time.Time  // of burial: from Since on, before Until
+	Reasons, Stages, Topics []string           // any of them; none: all. Topics are those where the letters came from
+	Apps                    pushers.AppPattern // of a delivery; then nothing but deliveries is meant
+	Since, Until            time.Time          // of burial: from Since on, before Until
 }
 
 // Matches says whether a letter is meant.

@@ -75,8 +75,8 @@ func TestDeadLetterFilter(t *testing.T) {
 	delivery := ReadDeadLetter(letter("users", "exhausted", "matrix.room-events", "@bob:hs", deadNotice("m.room.message")))
 	record := ReadDeadLetter(letter("rooms", "invalid_json", "matrix.room-events", "!r:hs", "{"))
 	at := delivery.Buried
-	apps := func(pattern string) AppPattern {
-		p, err := CompileApps(pattern)
+	apps := func(pattern string) pushers.AppPattern {
+		p, err := pushers.CompileApps(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,7 +67,7 @@ type RemovedStore interface {
 
 // RemovedFilter chooses among removed pushers.
 type RemovedFilter struct {
-	Apps  AppPattern
+	Apps  pushers.AppPattern
 	Since time.Time // removed then or later
 }
 

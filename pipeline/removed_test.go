@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -49,7 +48,7 @@ func TestRemovedFilter(t *testing.T) {
 		{"{ios,android}.prod", noon, removed("android.prod", "k", noon), true},
 		{"*", noon, &RemovedPusher{Field: "m.push_rules", At: noon}, false},
 	} {
-		apps, err := CompileApps(tc.pattern)
+		apps, err := pushers.CompileApps(tc.pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,11 +58,6 @@ func TestRemovedFilter(t *testing.T) {
 	}
 	if (RemovedFilter{}).Match(removed("app", "k", noon)) {
 		t.Error("no pattern matches")
-	}
-	for _, bad := range []string{"", "{a", "[", strings.Repeat("a", 1000)} {
-		if _, err := CompileApps(bad); err == nil {
-			t.Errorf("%q is a pattern", bad)
-		}
 	}
 }
 

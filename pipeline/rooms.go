@@ -38,6 +38,7 @@ type Rooms struct {
 	Clock           clock.Clock
 	Log             *slog.Logger
 	Metrics         *Metrics // nil: nothing is counted
+	Tracing         *Tracing // nil: no spans
 
 	rooms      *otter.Cache[string, *Room]
 	heaviest   uint32     // that any room weighs in it

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"go.opentelemetry.io/otel/trace"
 
 	"tocsin/pipeline/stream"
 	"tocsin/pushers"
@@ -61,6 +62,8 @@ func (e *errand) verdict() *Verdict {
 
 // send tells the pusher, once, and carries out what follows.
 func (s *Users) send(ctx context.Context, e *errand, rec *stream.Record) error {
+	ctx, span := s.Tracing.begin(ctx, rec, "push", trace.SpanKindClient)
+	defer span.End()
 	accounts, err := s.Accounts.Get(ctx, []string{e.user.ID})
 	if err != nil {
 		return err
@@ -353,6 +356,14 @@ func (s *Users) ended(ctx context.Context, e *errand) error {
 	return err
 }
 
+// ruleName is the rule that notified, for logs and spans: a user's own are named after what they match, which is nobody's business.
+func (e *errand) ruleName() string {
+	if rule := e.verdict().Rule; strings.HasPrefix(rule, ".") {
+		return rule
+	}
+	return "own"
+}
+
 // logStep is the line that says what became of one (event, pusher), or of the counts alone for one pusher. A user's own rules are named after what they match, so their ids are for debugging only.
 func (s *Users) logStep(ctx context.Context, e *errand, step pushers.Step) {
 	attempt := 1
@@ -360,11 +371,12 @@ func (s *Users) logStep(ctx context.Context, e *errand, step pushers.Step) {
 		attempt += e.notice.Retry.Attempts
 	}
 	s.Metrics.settled(ctx, step)
+	settledSpan(trace.SpanFromContext(ctx), e, step, attempt)
 	line, about := "badge settled", []slog.Attr(nil)
 	if !e.alone {
-		rule := e.verdict().Rule
-		if !strings.HasPrefix(rule, ".") && !s.Log.Enabled(ctx, slog.LevelDebug) {
-			rule = "own"
+		rule := e.ruleName()
+		if s.Log.Enabled(ctx, slog.LevelDebug) {
+			rule = e.verdict().Rule
 		}
 		line = "push settled"
 		about = append(about, slog.String("event_id", e.notice.Event.ID), slog.String("room_id", e.notice.RoomID), slog.String("rule", rule))

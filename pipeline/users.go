@@ -54,6 +54,7 @@ type Users struct {
 	Clock       clock.Clock
 	Log         *slog.Logger
 	Metrics     *Metrics // nil: none
+	Tracing     *Tracing // nil: none
 
 	backlog backlog
 }

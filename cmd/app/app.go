@@ -57,6 +57,7 @@ type Worker struct {
 	store   *state.Store
 
 	telemetry *telemetry
+	tracing   *tracing
 	admin     atomic.Value // string: where the admin address is served
 
 	events, account, notifications keyedTopic
@@ -128,6 +129,9 @@ func New(cfg *config.Config, opts Options) (*Worker, error) {
 	if w.telemetry, err = newTelemetry(w); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
+	if w.tracing, err = newTracing(context.Background(), cfg.Tracing, w.log); err != nil {
+		return nil, err
+	}
 	if w.cluster, err = connectKafka(cfg, opts, w.log, w.clock); err != nil {
 		return nil, err
 	}
@@ -163,6 +167,7 @@ func (w *Worker) runs(stage string) bool { return slices.Contains(w.opts.Stages,
 // Run works until ctx ends, then stops cleanly: it takes nothing more, finishes what has begun, commits, leaves its groups. If hard ends, it stops at once: what
 // was not committed is done again by whoever comes next. It returns nil after a clean stop. A worker runs once.
 func (w *Worker) Run(ctx, hard context.Context) error {
+	defer w.tracing.close()
 	defer w.store.Close()
 	defer w.cluster.Close()
 	meta, err := w.start(ctx)
@@ -170,7 +175,7 @@ func (w *Worker) Run(ctx, hard context.Context) error {
 		return err
 	}
 	whole := w.whole(meta)
-	direct, err := openApps(w.cfg, w.opts, w.log, w.clock)
+	direct, err := openApps(w.cfg, w.opts, w.tracing.wrap(), w.log, w.clock)
 	if err != nil {
 		return err
 	}

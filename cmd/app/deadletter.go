@@ -20,6 +20,7 @@ import (
 	"tocsin/config"
 	"tocsin/pipeline"
 	"tocsin/pipeline/stream"
+	"tocsin/pushers"
 )
 
 // ErrUsage is wrapped by errors about what was asked for: it can't be done, whatever the servers say.
@@ -56,7 +57,7 @@ func openLetters(ctx context.Context, cfg *config.Config, opts DeadLetterOptions
 	l := &letters{cfg: cfg, opts: opts, stderr: stderr, filter: pipeline.DeadLetterFilter{Reasons: opts.Reasons, Stages: opts.Stages, Topics: opts.Topics, Since: opts.Since, Until: opts.Until}}
 	var err error
 	if opts.App != "" {
-		if l.filter.Apps, err = pipeline.CompileApps(opts.App); err != nil {
+		if l.filter.Apps, err = pushers.CompileApps(opts.App); err != nil {
 			return nil, fmt.Errorf("%w: --app: %w", ErrUsage, err)
 		}
 	}

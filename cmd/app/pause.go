@@ -10,6 +10,7 @@ import (
 	"tocsin/clock"
 	"tocsin/config"
 	"tocsin/pipeline"
+	"tocsin/pushers"
 )
 
 // CheckApps says if that can't be a pattern of app ids; none means all.
@@ -17,7 +18,7 @@ func CheckApps(pattern string) error {
 	if pattern == "" {
 		return nil
 	}
-	_, err := pipeline.CompileApps(pattern)
+	_, err := pushers.CompileApps(pattern)
 	return err
 }
 

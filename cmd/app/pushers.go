@@ -102,7 +102,7 @@ type RestoreOptions struct {
 
 // RestorePushers brings removed pushers back and tells the homeserver about each. It can be run again, after whatever stopped it.
 func RestorePushers(ctx context.Context, cfg *config.Config, opts RestoreOptions, w io.Writer) error {
-	apps, err := pipeline.CompileApps(opts.Apps)
+	apps, err := pushers.CompileApps(opts.Apps)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func (w *Worker) accountsConsumer(p parts) stream.ConsumerConfig {
 func (w *Worker) roomsConsumer(p parts) stream.ConsumerConfig {
 	s := pipeline.NewRooms(pipeline.Rooms{
 		Store: w.store, Whole: p.whole, Accounts: p.accounts, Writer: p.writer, DeadLetters: p.deadLetters, Topics: w.cfg.Topics, Homeserver: homeserver(w.cfg), Related: w.cfg.Rules.Options().Features.RelatedEvents,
-		Partitions: w.notificationPartitions, EventPartitions: w.eventPartitions, Clock: w.clock, Log: w.log, Metrics: w.telemetry.pipeline,
+		Partitions: w.notificationPartitions, EventPartitions: w.eventPartitions, Clock: w.clock, Log: w.log, Metrics: w.telemetry.pipeline, Tracing: w.tracing.stages,
 	}, w.cfg.Pipeline.CachedMembers)
 	return w.remembering(stream.ConsumerConfig{Group: w.group(StageRooms), Topic: w.cfg.Topics.Events, Workers: w.cfg.Pipeline.RoomWorkers, Handler: s}, p.memory.afterAccounts)
 }
@@ -44,7 +44,7 @@ func (w *Worker) usersConsumer(p parts) stream.ConsumerConfig {
 	s := &pipeline.Users{
 		Counts: w.store, Store: w.store, Accounts: p.accounts, Guard: p.guard, Removed: w.store, LedgerTTL: w.cfg.Delivery.LedgerTTL, Paused: p.control.Paused, Live: w.cfg.Delivery.Live(), Delivery: p.delivery, Writer: p.writer, DeadLetters: p.deadLetters,
 		Topics: w.cfg.Topics, Tiers: delivery.Tiers, Partitions: w.notificationPartitions, Badges: pipeline.NewBadges(w.cfg.Badge), Counting: w.cfg.Counts,
-		Expiry: pipeline.Expiry{Call: w.cfg.Delivery.Expiry.Call, Message: w.cfg.Delivery.Expiry.Message}, PushFrom: w.cfg.Delivery.PushFrom.Time(p.meta.FirstStart), Clock: w.clock, Log: w.log, Metrics: w.telemetry.pipeline,
+		Expiry: pipeline.Expiry{Call: w.cfg.Delivery.Expiry.Call, Message: w.cfg.Delivery.Expiry.Message}, PushFrom: w.cfg.Delivery.PushFrom.Time(p.meta.FirstStart), Clock: w.clock, Log: w.log, Metrics: w.telemetry.pipeline, Tracing: w.tracing.stages,
 	}
 	return w.remembering(stream.ConsumerConfig{Group: w.group(StageUsers), Topic: w.cfg.Topics.Notifications, Workers: w.cfg.Pipeline.UserWorkers, Batch: 1, Handler: s}, p.memory.afterAccounts)
 }

@@ -4,12 +4,14 @@ package apps
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"tocsin/pushers"
 	"tocsin/pushers/apns"
 	"tocsin/pushers/fcm"
 	"tocsin/pushers/webpush"
@@ -70,9 +72,14 @@ func (g Gateway) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Validate reports what can't be right of the patterns. What the apps themselves say is theirs to report.
+// Validate reports names that are no pattern, each in brackets before what is wrong with it. What the apps themselves say is theirs to report.
 func (c Config) Validate() error {
 	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		if _, err := pushers.CompileApps(name); err != nil {
+			errs = append(errs, fmt.Errorf("[%s]: %w", name, err))
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -129,7 +129,7 @@ func TestClassify(t *testing.T) {
 			t.Parallel()
 			got, fix := classify(tc.in, true, noon)
 			// The project is left alone when its quota is exceeded, or FCM says when it is back; a device's quota is its own.
-			tc.want.Status, tc.want.Pause = tc.in.status, tc.want.Reason == "quota_exceeded" || tc.in.status == 503 && tc.in.header != nil
+			tc.want.Status, tc.want.Pause = tc.in.status, tc.want.Reason == "quota_exceeded" || tc.in.status == 503 && tc.in.header.Get("Retry-After") != ""
 			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(pushers.Outcome{}, "Cause")); diff != "" || fix != tc.fix {
 				t.Errorf("remedy %d, want %d (-want +got)\n%s", fix, tc.fix, diff)
 			}

@@ -16,7 +16,7 @@ type Config struct {
 	ProjectID          string        `yaml:"project_id" doc:"Firebase project of the app; empty: that of the service account"`
 	Content            bool          `yaml:"content" doc:"tell Google what happened, with names and content, where the pusher does not ask for event_id_only; false: ids and counts alone, whatever it asks for"`
 	CollapseRooms      bool          `yaml:"collapse_rooms" doc:"of the messages of one room that wait for a device, keep the newest only. FCM keeps those of four rooms then, and loses the others; false: it keeps a hundred messages. Badges always collapse"`
-	Overrides          Overrides     `yaml:"fcm_options" doc:"JSON object of what each message has besides: android, apns, webpush, notification and fcm_options as FCM defines them, which win over what would be there. A badge takes of it the android options alone, without their notification"`
+	Overrides          Overrides     `yaml:"fcm_options" doc:"mapping (or a text with a JSON object) of what each message has besides: android, apns, webpush, notification and fcm_options as FCM defines them, which win over what would be there. A badge takes of it the android options alone, without their notification"`
 	BaseURL            string        `yaml:"base_url" doc:"where FCM is, for a relay of your own"`
 	TokenURL           string        `yaml:"token_url" doc:"where access tokens come from, for a relay of your own; empty: token_uri of the service account"`
 	CAFile             string        `yaml:"ca_file" doc:"PEM file of the authorities to trust instead of the system's, for a relay of your own"`

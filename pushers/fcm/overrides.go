@@ -65,6 +65,9 @@ func (o *Overrides) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// UnmarshalJSON reads the object where it is not in a text of its own.
+func (o *Overrides) UnmarshalJSON(raw []byte) error { return o.UnmarshalText(raw) }
+
 // MarshalText is what was read.
 func (o Overrides) MarshalText() ([]byte, error) { return []byte(o.text), nil }
 
