@@ -74,6 +74,11 @@ func Open(cfg Config, opts Options) (*Apps, error) {
 	tokens := apns.NewTokens()
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(cfg)) {
+		pattern, err := pushers.CompileApps(name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("apps[%s]: %w", name, err))
+			continue
+		}
 		entry, err := open(name, cfg[name], opts, tokens)
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -81,6 +86,7 @@ func Open(cfg Config, opts Options) (*Apps, error) {
 			}
 			continue
 		}
+		entry.pattern = pattern
 		a.listed = append(a.listed, entry)
 	}
 	slices.SortStableFunc(a.listed, func(x, y *Entry) int { return cmp.Compare(len(y.Name), len(x.Name)) })
@@ -93,11 +99,7 @@ func Open(cfg Config, opts Options) (*Apps, error) {
 
 // open makes the sender of one app. An error begins with a key of the app.
 func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, error) {
-	pattern, err := pushers.CompileApps(name)
-	if err != nil {
-		return nil, err
-	}
-	e := &Entry{Name: name, pattern: pattern}
+	e := &Entry{Name: name}
 	log := opts.Log.With("app", name)
 	switch app := app.(type) {
 	case *apns.Config:
