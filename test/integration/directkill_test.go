@@ -89,6 +89,9 @@ func TestKilledWhileTellingDirectly(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = worker.Wait() // it was killed: that is no news
+		if len(d.directly()) >= total {
+			t.Error("everything had been told before the worker was killed: this proves nothing")
+		}
 	}
 	worker := d.worker()
 	d.until("everybody is told of everything", 240*time.Second, func() bool { return len(d.directly()) >= total })
