@@ -2,8 +2,9 @@
 //
 //	tocsin-dev                     live: sample traffic, and who was pushed by which rule, or why not
 //	tocsin-dev replay FILE.jsonl   recorded input through the same pipeline, and one line for each thing that left it
+//	tocsin-dev fake-providers      push services that fail when they are told to, for a worker that is set up as a real one
 //
-// See the packages demo and replay below it.
+// See the packages demo, replay and rehearse below it.
 package main
 
 import (
@@ -14,12 +15,16 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"tocsin/cmd/tocsin-dev/demo"
+	"tocsin/cmd/tocsin-dev/rehearse"
 	"tocsin/cmd/tocsin-dev/replay"
+	"tocsin/test/stack"
 )
 
 // Exit statuses.
@@ -32,8 +37,9 @@ const (
 type cli struct {
 	LogLevel slog.Level `default:"warn" placeholder:"LEVEL" help:"What the worker says on standard error: debug, info, warn or error (${default})."`
 
-	Live   live       `cmd:"" default:"withargs" help:"Show the worker with sample traffic (the default)."`
-	Replay replayFile `cmd:"" help:"Feed recorded input through the pipeline, and write what leaves it."`
+	Live          live          `cmd:"" default:"withargs" help:"Show the worker with sample traffic (the default)."`
+	Replay        replayFile    `cmd:"" help:"Feed recorded input through the pipeline, and write what leaves it."`
+	FakeProviders fakeProviders `cmd:"" help:"Run push services that fail when they are told to, for rehearsals with a worker of your own."`
 }
 
 // live is the demo.
@@ -63,6 +69,44 @@ or one of
 The clock follows origin_server_ts. Standard output gets one line for each push request, dead letter and rejected pusher.
 Exit status: 0, 1 if something failed, 2 if the input or the command line is not of this form.`
 }
+
+// fakeProviders are push services for rehearsals.
+type fakeProviders struct {
+	Data    string   `placeholder:"DIR" help:"Keep keys, ports and the configuration for the worker in this folder. Default: a temporary one, removed at the end."`
+	Listen  string   `default:"127.0.0.1" placeholder:"ADDRESS" help:"Address that the services listen on (${default})."`
+	Host    string   `placeholder:"NAME" help:"Name or address by which the worker finds them. Default: what --listen says; needed if that is 0.0.0.0 or ::."`
+	Port    int      `default:"7441" help:"Port of APNs; FCM, Web Push and the gateway have the next ones (${default}). 0: free ones, the same again with the same --data."`
+	Control string   `default:"127.0.0.1:7440" placeholder:"HOST:PORT" help:"Address that takes commands by HTTP (${default}). It asks for no password."`
+	APNs    []string `name:"apns" default:"org.example.ios" sep:"none" placeholder:"APP_ID" help:"Apps at APNs, by app id or pattern; may be repeated (${default})."`
+	FCM     []string `name:"fcm" default:"org.example.android" sep:"none" placeholder:"APP_ID" help:"The same at FCM (${default})."`
+	WebPush []string `name:"webpush" default:"org.example.web" sep:"none" placeholder:"APP_ID" help:"The same at a Web Push service (${default})."`
+	Gateway []string `name:"gateway" default:"org.example.desktop" sep:"none" placeholder:"APP_ID" help:"The same at a Matrix push gateway (${default})."`
+}
+
+// Help shows how a rehearsal goes.
+func (fakeProviders) Help() string {
+	return `It begins with the section "apps" that the worker needs, on standard error and as apps.yaml in the folder. Then standard output gets one
+line for each push, as from "tocsin-dev replay":
+
+  {"kind":"push","provider":"apns","app_id":"…","headers":{…},"body":{…},"status":200}
+
+While the worker pushes, each line of standard input, or of the body of a POST request to the control address, changes what the services do:
+
+  {"provider":{"provider":"apns","status":503,"reason":"ServiceUnavailable","times":100}}     answers to the next pushes, queued
+  {"provider":{"app_id":"…","status":429,"headers":{"Retry-After":"30"},"delay":"2s"}}
+  {"provider":{"provider":"fcm","fault":"silence","rate":0.05}}                               to one of twenty, from now on
+  {"provider":{"provider":"gateway","rejected":["pushkey"]}}
+  {"clear":{"provider":"apns"}}                                                               forget them; {"clear":{}} all
+  {"outage":{"provider":"apns","how":"refused"}}                                              or silent; off ends it
+
+Faults: of apns ` + faults(stack.ProviderAPNs) + `;
+of fcm ` + faults(stack.ProviderFCM) + `;
+of webpush and gateway ` + faults(stack.ProviderGateway) + `.
+
+GET of the control address shows how things stand. Any device token and any endpoint is taken. Ctrl-C ends it.`
+}
+
+func faults(provider string) string { return strings.Join(stack.ProviderFaults(provider), ", ") }
 
 // session is what a command gets from the outside.
 type session struct {
@@ -131,4 +175,15 @@ func (l live) Run(s *session) error {
 // Run replays the file.
 func (r replayFile) Run(s *session) error {
 	return replay.Run(s.ctx, replay.Options{File: r.File, Stdin: os.Stdin, Output: os.Stdout, Log: slog.New(s.log)})
+}
+
+// Run runs the services until the first signal.
+func (f fakeProviders) Run(s *session) error {
+	apps := map[string][]string{}
+	for provider, names := range map[string][]string{stack.ProviderAPNs: f.APNs, stack.ProviderFCM: f.FCM, stack.ProviderWebPush: f.WebPush, stack.ProviderGateway: f.Gateway} {
+		apps[provider] = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	}
+	return rehearse.Run(s.ctx, rehearse.Options{
+		Data: f.Data, Listen: f.Listen, Host: f.Host, Port: f.Port, Control: f.Control, Apps: apps, Commands: os.Stdin, Output: os.Stdout, Guide: os.Stderr,
+	})
 }

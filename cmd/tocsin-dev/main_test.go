@@ -9,7 +9,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// asProcess makes the test's own binary the command.
+const asProcess = "TOCSIN_DEV_AS_PROCESS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProcess) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestExitStatus(t *testing.T) {
 	dir := t.TempDir()

@@ -27,6 +27,9 @@ type Options struct {
 	Outbound outbound.Options // how to connect; of the base URL, too
 	Clock    clock.Clock      // tells the age of tokens and the time that is left to a notification; nil is the machine's
 	Log      *slog.Logger     // hears when the VAPID key changes, or can't be read again; nil: slog.Default()
+	// Recipient has the keys that messages to an endpoint are encrypted to, in place of those of the pusher's subscription: for replays of recorded pushers, whose browsers alone
+	// could read what is sent. p256dh is a point of P-256 that is not compressed, auth has 16 bytes. A subscription that is not right is refused as ever. nil: each has its own.
+	Recipient func(endpoint *url.URL) (p256dh, auth []byte)
 }
 
 // Sender sends the notifications of one app to the push services of its users' browsers. It is safe for concurrent use, and bounds nothing but time: whoever calls
@@ -37,6 +40,7 @@ type Sender struct {
 	relay    *url.URL // nil: each push service itself
 	allowed  outbound.Hosts
 	sealer   sealer
+	keys     func(endpoint *url.URL) (p256dh, auth []byte) // nil: those of the subscription
 	vapid    *vapid
 	client   *outbound.Client
 	watching *credential.Watcher
@@ -72,7 +76,7 @@ func New(cfg Config, opts Options) (*Sender, error) {
 		return nil, err
 	}
 	return &Sender{
-		cfg: cfg, clock: opts.Clock, relay: relay, allowed: outbound.NewHosts(cfg.AllowedEndpoints), sealer: sealer,
+		cfg: cfg, clock: opts.Clock, relay: relay, allowed: outbound.NewHosts(cfg.AllowedEndpoints), sealer: sealer, keys: opts.Recipient,
 		vapid:  &vapid{subject: cfg.subject(), clock: opts.Clock, file: key, services: map[string]*service{}},
 		client: outbound.New(network, opts.Outbound), watching: credential.Watch([]string{cfg.VAPIDKeyFile}, key.read, opts.Log),
 	}, nil
@@ -126,6 +130,9 @@ func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	to, err := subscribe(pusher, s.allowed)
 	if err != nil {
 		return outbound.Answer{Err: err}.Failure()
+	}
+	if s.keys != nil {
+		to.key, to.secret = s.keys(to.endpoint)
 	}
 	text, err := Body(&d.Notification, MaxBody)
 	if err != nil {

@@ -378,3 +378,30 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// In a replay nobody has the keys of a recorded subscription: messages are encrypted to others, and the push service reads them whatever the endpoint is.
+func TestRecipient(t *testing.T) {
+	t.Parallel()
+	s := start(t, stack.WebPushOptions{Others: stack.ReadOthers})
+	cfg, _ := app(t)
+	sender := newSender(t, cfg, webpush.Options{
+		Network: outbound.Config{Timeout: 5 * time.Second}, Outbound: outbound.Options{Dial: s.Dial}, Recipient: stack.WebPushKeys,
+	})
+	endpoints := []string{
+		"https://updates.push.services.mozilla.com/wpush/v2/gAAAA", "https://fcm.googleapis.com/fcm/send/abc:DEF", "https://wns2-par02p.notify.windows.com/w/?token=a%2fb%3d",
+		"https://FCM.googleapis.com:443/wp/x", "https://fcm.googleapis.com", stack.SubscribeWebPush(host, "own").Endpoint,
+	}
+	for _, endpoint := range endpoints {
+		check(t, sender.Send(t.Context(), to("recorded", map[string]any{"endpoint": endpoint})), accepted)
+	}
+	for i, m := range s.messages() {
+		if m.Fault != nil || !strings.Contains(string(m.Text), "I'm floating in a most peculiar way.") {
+			t.Errorf("%s: %v, read %s", endpoints[i], m.Fault, m.Text)
+		}
+	}
+	spoiled := to("recorded", map[string]any{"auth": "short"})
+	check(t, sender.Send(t.Context(), spoiled), pushers.Outcome{Verdict: pushers.Drop, Reason: "bad_subscription"})
+	if got := len(s.messages()); got != len(endpoints) {
+		t.Errorf("%d messages", got)
+	}
+}

@@ -36,6 +36,7 @@ type APNsPush struct {
 	Connection int    // the first is 1
 	Status     int    // as answered; 0 if it was not
 	Reason     string // as answered
+	Refused    bool   // because it is wrong in itself, and not by the script
 	Taken      bool   // the device hears of it, whether or not the client knows
 }
 
@@ -71,6 +72,7 @@ const (
 // APNsOptions say how the service behaves. The zero value takes every push that is right in itself.
 type APNsOptions struct {
 	Address      string                    // host and port to listen on; "" is a free port of the loopback interface
+	Site         Site                      // what stands in for Address, and who signs its certificate and those of its clients
 	Streams      uint32                    // pushes under way at once on a connection, once a credential was accepted on it: until then 1; 0: 1000, as Apple has it
 	TokenUpdates time.Duration             // how long the newest provider token of a key must be used; 0: 20 minutes, as Apple says; negative: not at all
 	Now          func() time.Time          // what the age of tokens is held against; nil: [time.Now]
@@ -82,8 +84,8 @@ type APNsOptions struct {
 // credential was accepted, GOAWAY with a reason, silence) no server of a library does when it is asked to. It is safe for concurrent use.
 type APNs struct {
 	listener  net.Listener
-	authority *x509.Certificate // signs its own certificate
-	clients   authority         // signs those of its clients
+	authority *Authority // signs its own certificate
+	clients   *Authority // signs those of its clients
 	opts      APNsOptions
 	serving   sync.WaitGroup
 	script    script[APNsAnswer]
@@ -99,16 +101,8 @@ type APNs struct {
 	refused int // streams that were one too many
 }
 
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
 // StartAPNs starts a service. Make keys and certificates for its clients with [APNs.NewKey] and [APNs.NewCertificate].
 func StartAPNs(opts APNsOptions) (*APNs, error) {
-	if opts.Address == "" {
-		opts.Address = "127.0.0.1:0"
-	}
 	if opts.Streams == 0 {
 		opts.Streams = 1000
 	}
@@ -130,18 +124,19 @@ func StartAPNs(opts APNsOptions) (*APNs, error) {
 }
 
 func (a *APNs) listen() error {
-	root := &x509.Certificate{Subject: pkix.Name{CommonName: "test authority of clients"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: time.Now().AddDate(10, 0, 0)}
-	var err error
-	if a.clients.certificate, a.clients.key, err = certify(root, nil, nil); err != nil {
-		return err
+	if a.clients = a.opts.Site.Authority; a.clients == nil {
+		var err error
+		if a.clients, err = NewAuthority(); err != nil {
+			return err
+		}
 	}
 	trusted := x509.NewCertPool()
 	trusted.AddCert(a.clients.certificate)
-	plain, err := net.Listen("tcp", a.opts.Address)
+	plain, err := a.opts.Site.listen(a.opts.Address)
 	if err != nil {
 		return err
 	}
-	config, authority, err := serverTLS(GoodTLS, "h2")
+	config, authority, err := a.opts.Site.serverTLS(GoodTLS, "h2")
 	if err != nil {
 		return errors.Join(err, plain.Close())
 	}
@@ -154,9 +149,7 @@ func (a *APNs) listen() error {
 func (a *APNs) URL() string { return "https://" + a.listener.Addr().String() }
 
 // Authority is who signs the service's certificate, in PEM.
-func (a *APNs) Authority() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.authority.Raw})
-}
+func (a *APNs) Authority() []byte { return a.authority.Certificate() }
 
 // NewKey makes a key for provider tokens and registers it, in place of an older one of that name. It is a .p8 file as Apple gives it out.
 func (a *APNs) NewKey(teamID, keyID string) ([]byte, error) {
@@ -164,15 +157,28 @@ func (a *APNs) NewKey(teamID, keyID string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	p8, err := encodeKey(key)
 	if err != nil {
 		return nil, err
+	}
+	return p8, a.AddKey(teamID, keyID, p8)
+}
+
+// AddKey registers a key that was made before, in place of an older one of that name.
+func (a *APNs) AddKey(teamID, keyID string, p8 []byte) error {
+	block, _ := pem.Decode(p8)
+	if block == nil {
+		return errors.New("the key is not in PEM")
+	}
+	key, err := parseECKey(block.Bytes)
+	if err != nil {
+		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.keys[tokenKey{teamID, keyID}] = &key.PublicKey
 	clear(a.tokens)
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+	return nil
 }
 
 // NewCertificate makes a client's certificate for an app, and its key.

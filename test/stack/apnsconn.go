@@ -21,7 +21,7 @@ import (
 // window is how much a client may send before it hears that it may send more.
 const window = 1 << 30
 
-// apnsConn is one connection. Its reader goroutine reads, checks and answers; answers that are delayed come from timers.
+// apnsConn is one connection. Its reader goroutine reads, checks and answers; answers that are delayed come from goroutines of their own.
 type apnsConn struct {
 	apns   *APNs
 	net    *tls.Conn
@@ -46,12 +46,13 @@ type apnsConn struct {
 	goingAway bool
 	deaf      bool
 	delayed   sync.WaitGroup
+	ended     chan struct{} // closed when the reader has ended
 }
 
 func newAPNsConn(a *APNs, conn *tls.Conn, number int) *apnsConn {
 	c := &apnsConn{
 		apns: a, net: conn, number: number, reader: bufio.NewReaderSize(conn, 64<<10), writer: bufio.NewWriterSize(conn, 64<<10),
-		received: map[uint32]*APNsPush{}, fields: map[uint32]fields{}, open: map[uint32]bool{}, streams: 1,
+		received: map[uint32]*APNsPush{}, fields: map[uint32]fields{}, open: map[uint32]bool{}, streams: 1, ended: make(chan struct{}),
 	}
 	c.framer = http2.NewFramer(c.writer, c.reader)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -63,6 +64,7 @@ func newAPNsConn(a *APNs, conn *tls.Conn, number int) *apnsConn {
 func (c *apnsConn) serve() {
 	defer c.apns.forget(c)
 	defer c.delayed.Wait()
+	defer close(c.ended)
 	defer c.end()
 	if c.begin() != nil {
 		return
@@ -225,6 +227,7 @@ func (c *apnsConn) answer(id uint32) bool {
 		return true
 	}
 	if refused := c.apns.check(push, came); refused != nil {
+		push.Refused = true
 		return c.reply(id, push, APNsAnswer{Status: refused.status, Reason: refused.reason})
 	}
 	c.raiseStreams()
@@ -235,9 +238,11 @@ func (c *apnsConn) answer(id uint32) bool {
 	if answer.Delay <= 0 {
 		return c.reply(id, push, answer)
 	}
-	c.delayed.Add(1)
-	time.AfterFunc(answer.Delay, func() {
-		defer c.delayed.Done()
+	c.delayed.Go(func() {
+		select {
+		case <-time.After(answer.Delay):
+		case <-c.ended:
+		}
 		stays := c.reply(id, push, answer)
 		c.flush()
 		if !stays {

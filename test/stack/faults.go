@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"io"
 	"math/big"
@@ -85,9 +84,9 @@ func reset(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
-	if c, ok := conn.(*net.TCPConn); ok {
+	if c, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
 		c.SetLinger(0)
-		c.Close()
+		conn.Close()
 	}
 }
 
@@ -126,44 +125,18 @@ const (
 )
 
 // listenTLS puts TLS before a listener. The authority is the one that signs the certificate.
-func listenTLS(l net.Listener, how TLS) (net.Listener, *x509.Certificate, error) {
+func (s Site) listenTLS(l net.Listener, how TLS) (net.Listener, *x509.Certificate, error) {
 	if how == HangingTLS {
 		return &hanging{Listener: l}, nil, nil
 	}
-	config, authority, err := serverTLS(how, "http/1.1")
+	config, authority, err := s.serverTLS(how, "http/1.1")
 	if err != nil {
 		return nil, nil, err
 	}
-	return tls.NewListener(l, config), authority, nil
+	return tls.NewListener(l, config), authority.certificate, nil
 }
 
-// serverTLS has a certificate for localhost and the loopback addresses, as good as it is to be. The authority is the one that signs good ones.
-func serverTLS(how TLS, protocols ...string) (*tls.Config, *x509.Certificate, error) {
-	authority, authorityKey, err := certify(&x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	leaf := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "push service"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	signer, signerKey := authority, authorityKey
-	switch how {
-	case ExpiredTLS:
-		leaf.NotAfter = time.Now().Add(-24 * time.Hour)
-	case WrongNameTLS:
-		leaf.DNSNames, leaf.IPAddresses = []string{"elsewhere.example.org"}, nil
-	case SelfSignedTLS:
-		signer, signerKey = nil, nil
-	}
-	certificate, key, err := certify(leaf, signer, signerKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}}, NextProtos: protocols}, authority, nil
-}
-
-// certify makes a certificate of a template, valid from the day before yesterday to tomorrow unless it says otherwise. Without a parent it signs itself.
+// certify makes a certificate of a template, valid from the day before yesterday for ten years unless it says otherwise. Without a parent it signs itself.
 func certify(template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -174,7 +147,7 @@ func certify(template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*
 	}
 	template.NotBefore = time.Now().Add(-48 * time.Hour)
 	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(24 * time.Hour)
+		template.NotAfter = time.Now().AddDate(10, 0, 0)
 	}
 	if parent == nil {
 		parent, parentKey = template, key

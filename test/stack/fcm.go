@@ -9,7 +9,6 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +26,7 @@ import (
 // FCMRequest is one request for a message, and what became of it.
 type FCMRequest struct {
 	Path         string
+	Project      string // as the path names it
 	Proto        string // "HTTP/2.0"
 	Header       http.Header
 	Body         []byte
@@ -55,6 +55,9 @@ type FCMAnswer struct {
 // FCMOptions say how an FCM behaves. The zero value takes everything.
 type FCMOptions struct {
 	Address   string                     // host and port to listen on; "" is a free port of the loopback interface
+	Site      Site                       // what stands in for Address, and who signs its certificate
+	URL       string                     // where clients find it, if that is not Address
+	Key       *rsa.PrivateKey            // of the service account; nil: a new one
 	Project   string                     // "": "project"
 	TokenLife time.Duration              // how long access tokens are good, in whole seconds; 0: an hour
 	Streams   int                        // requests at once on one connection; 0: 100, as Google has it
@@ -63,7 +66,7 @@ type FCMOptions struct {
 	Answer    func(FCMRequest) FCMAnswer // decides where the script says nothing; nil: takes everything
 }
 
-// FCM is Firebase Cloud Messaging on a loopback address, for one project. It speaks TLS, and HTTP/2. It takes messages that are as Google documents them, from who
+// FCM is Firebase Cloud Messaging on a loopback address, for one project, and those that [FCM.ServiceAccountFor] is asked for. It speaks TLS, and HTTP/2. It takes messages that are as Google documents them, from who
 // proves to be its service account, and answers 200 unless [FCM.Script] or its options say otherwise. It is safe for concurrent use.
 type FCM struct {
 	httpServer
@@ -75,6 +78,7 @@ type FCM struct {
 	mu       sync.Mutex // guards what follows
 	key      *rsa.PrivateKey
 	keys     int                  // that there have been
+	projects map[string]bool      // that the service account may send for
 	tokens   map[string]time.Time // access tokens, and until when each is good
 	asked    int                  // for tokens
 	messages int                  // that were taken
@@ -84,11 +88,11 @@ type FCM struct {
 func StartFCM(opts FCMOptions) (*FCM, error) {
 	opts.Project = cmp.Or(opts.Project, "project")
 	opts.TokenLife = cmp.Or(opts.TokenLife, time.Hour)
-	f := &FCM{opts: opts, observer: observer[FCMRequest]{observe: opts.Observe}, tokens: map[string]time.Time{}}
-	if _, err := f.RotateKey(); err != nil {
+	f := &FCM{opts: opts, observer: observer[FCMRequest]{observe: opts.Observe}, tokens: map[string]time.Time{}, projects: map[string]bool{opts.Project: true}}
+	if err := f.setKey(opts.Key); err != nil {
 		return nil, fmt.Errorf("embedded FCM: %w", err)
 	}
-	plain, err := net.Listen("tcp", cmp.Or(opts.Address, "127.0.0.1:0"))
+	plain, err := opts.Site.listen(opts.Address)
 	if err != nil {
 		return nil, fmt.Errorf("embedded FCM: %w", err)
 	}
@@ -96,11 +100,11 @@ func StartFCM(opts FCMOptions) (*FCM, error) {
 	if opts.HTTP1 {
 		protocols = protocols[1:]
 	}
-	config, authority, err := serverTLS(GoodTLS, protocols...)
+	config, authority, err := opts.Site.serverTLS(GoodTLS, protocols...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded FCM: %w", err), plain.Close())
 	}
-	f.listener, f.authority = tls.NewListener(plain, config), authority
+	f.listener, f.authority = tls.NewListener(plain, config), authority.certificate
 	f.plain = f.listener // no other
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /token", f.handleToken)
@@ -121,7 +125,7 @@ func StartFCM(opts FCMOptions) (*FCM, error) {
 type fcmConn struct{}
 
 // URL is where it is, for a client's base URL.
-func (f *FCM) URL() string { return "https://" + f.listener.Addr().String() }
+func (f *FCM) URL() string { return cmp.Or(f.opts.URL, "https://"+f.listener.Addr().String()) }
 
 // Authorities has Authority alone.
 func (f *FCM) Authorities() *x509.CertPool {
@@ -131,16 +135,20 @@ func (f *FCM) Authorities() *x509.CertPool {
 }
 
 // ServiceAccount is the key file of the service account, as Google makes it.
-func (f *FCM) ServiceAccount() []byte {
+func (f *FCM) ServiceAccount() []byte { return f.ServiceAccountFor(f.opts.Project) }
+
+// ServiceAccountFor is the key file of the service account for a project, which it may send for from now on: it is the same account for all.
+func (f *FCM) ServiceAccountFor(project string) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	der, err := x509.MarshalPKCS8PrivateKey(f.key)
+	f.projects[project] = true
+	key, err := encodeKey(f.key)
 	if err != nil {
-		panic(err) // an RSA key always can
+		panic(err) // an RSA key always can be written
 	}
 	raw, err := json.Marshal(map[string]string{
-		"type": "service_account", "project_id": f.opts.Project, "private_key_id": f.keyID(), "client_email": fcmEmail, "client_id": "1",
-		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "token_uri": f.tokenURL(), "universe_domain": "googleapis.com",
+		"type": "service_account", "project_id": project, "private_key_id": f.keyID(), "client_email": fcmEmail, "client_id": "1",
+		"private_key": string(key), "token_uri": f.tokenURL(), "universe_domain": "googleapis.com",
 	}, json.Deterministic(true), jsontext.Multiline(true))
 	if err != nil {
 		panic(err) // these are texts
@@ -156,18 +164,24 @@ func (f *FCM) keyID() string { return "key" + strconv.Itoa(f.keys) }
 
 // RotateKey gives the service account another key, and takes the old one away. It returns the new key file; access tokens stay good.
 func (f *FCM) RotateKey() ([]byte, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
+	if err := f.setKey(nil); err != nil {
 		return nil, err
 	}
+	return f.ServiceAccount(), nil
+}
+
+// setKey gives the service account a key; nil: a new one.
+func (f *FCM) setKey(key *rsa.PrivateKey) (err error) {
+	if key == nil {
+		if key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return err
+		}
+	}
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.key = key
 	f.keys++
-	f.mu.Unlock()
-	if f.listener == nil { // it is being started
-		return nil, nil
-	}
-	return f.ServiceAccount(), nil
+	return nil
 }
 
 // Revoke makes all access tokens that were given out so far bad.
@@ -198,7 +212,7 @@ func (f *FCM) handleSend(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client went away in the middle of its request
 	}
-	request := FCMRequest{Path: r.URL.Path, Proto: r.Proto, Header: r.Header, Body: body}
+	request := FCMRequest{Path: r.URL.Path, Project: r.PathValue("project"), Proto: r.Proto, Header: r.Header, Body: body}
 	answer, refused := f.front(r, &request)
 	if !refused {
 		answer = f.decide(request)
@@ -221,7 +235,7 @@ func (f *FCM) front(r *http.Request, request *FCMRequest) (answer FCMAnswer, ref
 		return FCMAnswer{Status: 401, Message: "Request had invalid authentication credentials.", Details: []string{
 			`{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"ACCESS_TOKEN_EXPIRED","domain":"googleapis.com"}`}}, true
 	}
-	if project := r.PathValue("project"); project != f.opts.Project {
+	if project := r.PathValue("project"); !f.sendsFor(project) {
 		request.Problem = "the project is " + project
 		return FCMAnswer{Status: 403, Message: "Permission 'cloudmessaging.messages.create' denied on resource", Details: []string{
 			`{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"IAM_PERMISSION_DENIED","domain":"cloudresourcemanager.googleapis.com"}`}}, true
@@ -240,6 +254,13 @@ func (f *FCM) front(r *http.Request, request *FCMRequest) (answer FCMAnswer, ref
 		answer.Details = []string{fmt.Sprintf(`{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":%q,"description":%q}]}`, fault.Field, fault.Words)}
 	}
 	return answer, true
+}
+
+// sendsFor says that the service account may send for a project.
+func (f *FCM) sendsFor(project string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.projects[project]
 }
 
 // decide asks the script, and then who decides otherwise.
@@ -286,7 +307,7 @@ func (f *FCM) finish(w http.ResponseWriter, r *http.Request, answer FCMAnswer) {
 	if answer.Body == "" && cmp.Or(answer.Status, http.StatusOK) < 300 {
 		f.mu.Lock()
 		f.messages++
-		answer.Body = fmt.Sprintf(`{"name":"projects/%s/messages/0:%d"}`, f.opts.Project, f.messages)
+		answer.Body = fmt.Sprintf(`{"name":"projects/%s/messages/0:%d"}`, r.PathValue("project"), f.messages)
 		f.mu.Unlock()
 	}
 	fcmReply(w, answer)

@@ -39,6 +39,7 @@ type Answer struct {
 // GatewayOptions say how a gateway behaves. The zero value takes everything.
 type GatewayOptions struct {
 	Address string               // host and port to listen on; "" is a free port of the loopback interface
+	Site    Site                 // what stands in for Address, and who signs its certificate
 	TLS     TLS                  // how it speaks TLS there
 	Observe func(Request)        // is told of each request when it is answered, one after another; the answer goes out afterwards
 	Answer  func(Request) Answer // decides where the script says nothing; nil: takes everything
@@ -59,7 +60,7 @@ type Gateway struct {
 // StartGateway starts a gateway.
 func StartGateway(opts GatewayOptions) (*Gateway, error) {
 	g := &Gateway{observer: observer[Request]{observe: opts.Observe}, decide: opts.Answer, schemes: map[string]string{}}
-	if err := g.listen(opts.Address, opts.TLS); err != nil {
+	if err := g.listen(opts.Site, opts.Address, opts.TLS); err != nil {
 		return nil, fmt.Errorf("embedded push gateway: %w", err)
 	}
 	g.serve(&http.Server{Handler: http.HandlerFunc(g.handle), ConnState: g.forget})

@@ -3,7 +3,6 @@ package stack
 // The HTTP server of a fake.
 
 import (
-	"cmp"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -27,9 +26,9 @@ type httpServer struct {
 	spoiled  map[net.Conn]bool // connections that faults have taken from the server
 }
 
-// listen takes an address; "" is a free port of the loopback interface.
-func (s *httpServer) listen(address string, how TLS) error {
-	listener, err := net.Listen("tcp", cmp.Or(address, "127.0.0.1:0"))
+// listen takes an address of the site; "" is a free port of the loopback interface.
+func (s *httpServer) listen(site Site, address string, how TLS) error {
+	listener, err := site.listen(address)
 	if err != nil {
 		return err
 	}
@@ -37,7 +36,7 @@ func (s *httpServer) listen(address string, how TLS) error {
 	if how == NoTLS {
 		return nil
 	}
-	if s.listener, s.authority, err = listenTLS(listener, how); err != nil {
+	if s.listener, s.authority, err = site.listenTLS(listener, how); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	if s.plain, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {

@@ -42,12 +42,24 @@ type WebPushAnswer struct {
 // WebPushOptions say how a push service behaves. The zero value takes everything that is right.
 type WebPushOptions struct {
 	Address string                             // host and port to listen on; "" is a free port of the loopback interface
+	Site    Site                               // what stands in for Address, and who signs its certificate
 	TLS     TLS                                // how it speaks TLS there
+	Others  WebPushOthers                      // what becomes of messages for endpoints that are not those of [SubscribeWebPush]
 	Key     string                             // the public VAPID key that browsers subscribed with, in base64url; "": any
 	Now     func() time.Time                   // tells the age of tokens; nil: time.Now
 	Observe func(WebPushMessage)               // is told of each message when it is answered, one after another; the answer goes out afterwards
 	Answer  func(WebPushMessage) WebPushAnswer // decides where the script says nothing and the message is right, for many at once; nil: takes everything
 }
+
+// WebPushOthers is what a push service does with messages for endpoints of others.
+type WebPushOthers uint8
+
+// What it does.
+const (
+	RefuseOthers WebPushOthers = iota // 404
+	TakeOthers                        // it takes them, and nobody here can read them
+	ReadOthers                        // it takes them, and reads them with the keys of [WebPushKeys]
+)
 
 // WebPush is a push service (RFC 8030) on a loopback address. By [WebPush.Dial] it stands for every push service of the world. It answers 201 to what is right, unless
 // [WebPush.Script] or its options say otherwise, and as the services of the world do to what is not. It is safe for concurrent use.
@@ -65,7 +77,7 @@ func StartWebPush(opts WebPushOptions) (*WebPush, error) {
 		opts.Now = time.Now
 	}
 	w := &WebPush{opts: opts, observer: observer[WebPushMessage]{observe: opts.Observe}}
-	if err := w.listen(opts.Address, opts.TLS); err != nil {
+	if err := w.listen(opts.Site, opts.Address, opts.TLS); err != nil {
 		return nil, fmt.Errorf("embedded Web Push service: %w", err)
 	}
 	w.serve(&http.Server{Handler: http.HandlerFunc(w.handle)})
@@ -135,7 +147,7 @@ func (w *WebPush) check(r *http.Request, m *WebPushMessage) WebPushAnswer {
 		m.Fault = fmt.Errorf(format, args...)
 		return WebPushAnswer{Status: status, Body: m.Fault.Error()}
 	}
-	subscription, known := webPushEndpoint(m.Endpoint)
+	subscription, known := webPushEndpoint(m.Endpoint, w.opts.Others)
 	switch {
 	case r.Method != http.MethodPost:
 		return refuse(http.StatusMethodNotAllowed, "the method is %s", r.Method)
@@ -151,7 +163,10 @@ func (w *WebPush) check(r *http.Request, m *WebPushMessage) WebPushAnswer {
 	if err := m.readHeader(r.Header); err != nil {
 		return refuse(http.StatusBadRequest, "%w", err)
 	}
-	if m.Text, err = subscription.Decrypt(m.Body); err != nil {
+	if subscription.private == nil {
+		return WebPushAnswer{}
+	}
+	if m.Text, err = subscription.Decrypt(m.Body); err != nil && w.opts.Others != TakeOthers { // others have such paths, too
 		return refuse(http.StatusBadRequest, "the browser can't read it: %w", err)
 	}
 	return WebPushAnswer{}

@@ -40,7 +40,18 @@ const webPushPath = "/push/"
 // SubscribeWebPush is the subscription of a browser of that name at a push service of that host: its endpoint is https://HOST/push/NAME. The same name has the
 // same keys at all hosts and times, so that any [WebPush] can read what it is sent.
 func SubscribeWebPush(host, name string) WebPushSubscription {
-	s := WebPushSubscription{Endpoint: "https://" + host + webPushPath + url.PathEscape(name)}
+	return subscribeWebPush("https://"+host+webPushPath+url.PathEscape(name), name)
+}
+
+// WebPushKeys are the keys that the browser behind any endpoint would have if its push service were a [WebPush]: of one of [SubscribeWebPush] those that it has, of
+// another ones that follow from the endpoint. With [ReadOthers] it can read what is encrypted to them.
+func WebPushKeys(endpoint *url.URL) (p256dh, auth []byte) {
+	s, _ := webPushEndpoint(endpoint.String(), ReadOthers)
+	return s.private.PublicKey().Bytes(), s.secret
+}
+
+func subscribeWebPush(endpoint, name string) WebPushSubscription {
+	s := WebPushSubscription{Endpoint: endpoint}
 	for n := 0; s.private == nil; n++ { // hardly any hash is no private key
 		scalar := sha256.Sum256(fmt.Appendf(nil, "a browser's key %d %s", n, name))
 		s.private, _ = ecdh.P256().NewPrivateKey(scalar[:])
@@ -52,17 +63,19 @@ func SubscribeWebPush(host, name string) WebPushSubscription {
 	return s
 }
 
-// webPushEndpoint is the subscription that an endpoint belongs to.
-func webPushEndpoint(endpoint string) (s WebPushSubscription, known bool) {
+// webPushEndpoint is the subscription that an endpoint belongs to. Nobody here knows the keys of one that is taken unread.
+func webPushEndpoint(endpoint string, others WebPushOthers) (s WebPushSubscription, known bool) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return s, false
 	}
-	name, known := strings.CutPrefix(u.Path, webPushPath)
-	if !known || name == "" {
-		return s, false
+	if name, ours := strings.CutPrefix(u.Path, webPushPath); ours && name != "" {
+		return SubscribeWebPush(u.Host, name), true
 	}
-	return SubscribeWebPush(u.Host, name), true
+	if others == ReadOthers { // the same keys, however the host is written
+		return subscribeWebPush(endpoint, strings.TrimSuffix(strings.ToLower(u.Host), ":443")+u.RequestURI()), true
+	}
+	return WebPushSubscription{Endpoint: endpoint}, others == TakeOthers
 }
 
 // Decrypt reads a message as the browser does.
@@ -142,7 +155,7 @@ func (t *webPushTokens) check(r *http.Request, m *WebPushMessage, opts WebPushOp
 	m.Subject, m.Key = claims.Subject, claims.key
 	now := opts.Now()
 	switch expires := time.Unix(claims.Expires, 0); {
-	case claims.Audience != "https://"+strings.TrimSuffix(r.Host, ":443"):
+	case claims.Audience != "https://"+strings.TrimSuffix(strings.ToLower(r.Host), ":443"):
 		return http.StatusForbidden, fmt.Errorf("the audience is %q, and not https://%s", claims.Audience, r.Host)
 	case !expires.After(now):
 		return http.StatusForbidden, errors.New("the token has expired")

@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"tocsin/pipeline/stream"
 	"tocsin/test/stack"
@@ -61,16 +60,8 @@ func (o *output) push(r stack.Request) {
 	o.mu.Lock()
 	own := cmp.Or(o.urls[r.URL], o.urls[onTheWire(r.URL)], r.URL)
 	o.mu.Unlock()
-	body := jsontext.Value(r.Body)
-	if body.IsValid() {
-		if strings.ContainsAny(string(r.Body), "\r\n") {
-			_ = body.Compact() // it was valid: a line is all that it must become
-		}
-	} else {
-		body, _ = jsontext.AppendQuote(nil, strings.ToValidUTF8(string(r.Body), "\uFFFD"))
-	}
-	address, _ := jsontext.AppendQuote(nil, strings.ToValidUTF8(own, "\uFFFD"))
-	o.write(fmt.Appendf(nil, `{"kind":"push","url":%s,"body":%s,"status":%d}`, address, body, r.Status))
+	p := stack.ProviderPush{Provider: stack.ProviderGateway, URL: own, Body: r.Body, Status: r.Status}
+	o.write(p.Line())
 }
 
 // deadLetter writes a record of the dead-letter topic.
