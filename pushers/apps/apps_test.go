@@ -53,6 +53,7 @@ func TestRoute(t *testing.T) {
 		"desktop?":          &apps.Gateway{URL: "https://Own.Example:8448/any/path"},
 		"desk*":             &apps.Gateway{},
 	}, apps.Options{})
+	team := teamID + " " + keyID + " " + apple.URL()
 	browser := stack.SubscribeWebPush("updates.push.services.mozilla.com", "b")
 	subscribed := fmt.Sprintf(`{"endpoint":%q,"auth":%q}`, browser.Endpoint, browser.Auth)
 	direct := func(provider, app, account string) way { return way{provider, app, app, account, false, "", anyURL} }
@@ -64,13 +65,13 @@ func TestRoute(t *testing.T) {
 		d    pushers.Delivery
 		want way
 	}{
-		"a pattern":                        {to("im.app.ios", "key", anyURL, ""), direct("apns", "im.app.*", teamID+" "+keyID)},
+		"a pattern":                        {to("im.app.ios", "key", anyURL, ""), direct("apns", "im.app.*", team)},
 		"a longer one":                     {to("im.app.android", "key", anyURL, ""), direct("fcm", "im.app.{and,web}*", "my-project")},
-		"the app id itself":                {to("im.app.hidden", "key", anyURL, ""), direct("apns", "im.app.hidden", teamID+" "+keyID)},
+		"the app id itself":                {to("im.app.hidden", "key", anyURL, ""), direct("apns", "im.app.hidden", team)},
 		"a certificate has no account":     {to("im.app.cert", "key", anyURL, ""), direct("apns", "im.app.cert", "")},
-		"calls alone":                      {to("im.app.voip", "key", anyURL, ""), way{"apns", "im.app.voip", "im.app.voip", teamID + " " + keyID, false, "nothing_to_tell", anyURL}},
-		"no badges":                        {counts(to("im.app.hidden", "key", anyURL, "")), way{"apns", "im.app.hidden", "im.app.hidden", teamID + " " + keyID, false, "nothing_to_tell", anyURL}},
-		"badges":                           {counts(to("im.app.ios", "key", anyURL, "")), direct("apns", "im.app.*", teamID+" "+keyID)},
+		"calls alone":                      {to("im.app.voip", "key", anyURL, ""), way{"apns", "im.app.voip", "im.app.voip", team, false, "nothing_to_tell", anyURL}},
+		"no badges":                        {counts(to("im.app.hidden", "key", anyURL, "")), way{"apns", "im.app.hidden", "im.app.hidden", team, false, "nothing_to_tell", anyURL}},
+		"badges":                           {counts(to("im.app.ios", "key", anyURL, "")), direct("apns", "im.app.*", team)},
 		"a browser":                        {to("web", browser.P256dh, anyURL, subscribed), way{"webpush", "web", "web https://updates.push.services.mozilla.com", "", false, "", anyURL}},
 		"a browser without subscription":   {to("web", "key", anyURL, ""), way{"webpush", "web", "web ", "", false, "", anyURL}},
 		"a browser at a host of its own":   {to("web", "key", anyURL, `{"endpoint":"https://evil.example/x","auth":"x"}`), way{"webpush", "web", "web ", "", false, "", anyURL}},

@@ -313,3 +313,34 @@ func TestSickBrowserServices(t *testing.T) {
 	}
 	ails(d, &d.browsersSay, cases, func(_ int, user, app, device string) string { return d.browser(user, app, device) }).stop()
 }
+
+// What Apple has refused, or has had trouble with for too long, comes by a replay of the dead letters, under the name that it had.
+func TestDeadLettersAreToldByReplay(t *testing.T) {
+	t.Parallel()
+	d := newDirect(t)
+	d.timeless()
+	for _, kind := range kinds {
+		d.app(kind, kind)
+		d.deviceOf(kind, "@dave:"+server, kind, kind)
+	}
+	d.roomOf("!r:hs", "@dave:"+server)
+	d.appleSays.add("apns", stack.APNsAnswer{Status: 400, Reason: "BadPriority"})
+	d.googleSays.add("fcm", stack.FCMAnswer{Status: 400, ErrorCode: "INVALID_ARGUMENT", Message: "Invalid data payload key: from"})
+	d.browsersSay.add("webpush", stack.WebPushAnswer{Status: 400})
+	r := d.ready(d.start())
+	d.write(d.message("!r:hs", "$one"))
+	d.settle(r)
+	d.directlyIs("before the replay", map[string]int{})
+	for range 2 { // what was delivered by the first is not sent again by the second
+		d.says([]string{"dead-letter", "replay", "--reason", "refused"}, "replayed 3: 3 deliveries")
+		d.settle(r)
+		d.directlyIs("after a replay", once([]string{"$one"}, kinds...))
+	}
+	for _, kind := range kinds {
+		if got := d.requestsFor(kind, "$one"); len(got) != 2 {
+			t.Errorf("%d requests to %s, want 2", len(got), kind)
+		}
+	}
+	d.oneNamePerPush()
+	r.stop()
+}

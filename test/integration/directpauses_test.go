@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tocsin/pushers/apns"
 	"tocsin/pushers/fcm"
 	"tocsin/test/stack"
 )
@@ -69,6 +70,23 @@ func TestTeamIsLeftAlone(t *testing.T) {
 	d.android(ofDevice("phone"), "android", "phone")
 	d.appleSays.add("one", stack.APNsAnswer{Status: 429, Reason: "TooManyProviderTokenUpdates"})
 	d.pauses([]string{"one", "again", "two"}, []string{"other", "phone"}, ofDevice)
+}
+
+// Apple's trouble for so many seconds concerns the team's apps at that host, and not those at another: the sandbox, or a relay.
+func TestHostIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	d := newDirect(t)
+	d.timeless()
+	sandbox := newDoor(t, d.apple.URL()[len("https://"):])
+	sandbox.open()
+	d.appleApp("beta", "TEAM000001", func(c *apns.Config) { c.BaseURL = "https://" + sandbox.Address })
+	d.appleApp("one", "TEAM000001")
+	d.appleApp("two", "TEAM000001")
+	for device, app := range map[string]string{"beta": "beta", "one": "one", "two": "two"} {
+		d.iPhone(ofDevice(device), app, device, 1)
+	}
+	d.appleSays.add("one", stack.APNsAnswer{Status: 503, Reason: "ServiceUnavailable", Header: map[string]string{"retry-after": "20"}})
+	d.pauses([]string{"one", "two"}, []string{"beta"}, ofDevice)
 }
 
 // The quota of a project, or its trouble for so many seconds, concerns the project's apps, and nobody else.
