@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ type direct struct {
 	googleSays  turns[stack.FCMAnswer]
 	browsersSay turns[stack.WebPushAnswer]
 	held        map[string]<-chan struct{} // kinds of services that answer nothing until the channel is closed; set before the worker starts
+	holding     atomic.Int64               // requests that wait for that
 
 	folder string
 
@@ -105,6 +107,8 @@ const patient = 30 * time.Second
 // hold waits as long as the services of a kind answer nothing.
 func (d *direct) hold(kind string) {
 	if held := d.held[kind]; held != nil {
+		d.holding.Add(1)
+		defer d.holding.Add(-1)
 		<-held
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -55,6 +56,57 @@ func (d *direct) appsAsJSON() string {
 		d.Fatal(err)
 	}
 	return string(bytes.TrimSpace(text))
+}
+
+// A worker dies between Apple's answer and the ledger: this one notification comes twice, by the same name, and no other.
+func TestCrashBetweenApplesAnswerAndLedger(t *testing.T) {
+	t.Parallel()
+	d := newDirect(t)
+	d.appleApp("ios", "TEAM012345")
+	d.iPhone("@dave:"+server, "ios", "iphone", 1)
+	d.roomOf("!r:hs", "@dave:"+server)
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	defer release()
+	d.held["apns"] = held
+	r := d.ready(d.start())
+	d.write(d.message("!r:hs", "$one"))
+	d.until("the request is under way", 60*time.Second, func() bool { return d.holding.Load() == 1 })
+	d.link.cut()
+	release()
+	d.until("Apple has answered", 60*time.Second, func() bool { return d.taken("iphone", "$one") == 1 })
+	r.kill()
+	d.link.heal()
+	r = d.ready(d.start())
+	d.write(d.message("!r:hs", "$after"))
+	d.settled(r)
+	d.directlyIs("in the end", map[string]int{"$one iphone": 2, "$after iphone": 1})
+	d.oneNamePerPush()
+	r.stop()
+}
+
+// A worker that stops and starts again and again tells no device anything twice, and forgets nothing.
+func TestCleanStopsDoubleNothingDirectly(t *testing.T) {
+	t.Parallel()
+	d, devices := everyKind(t, 2)
+	d.spareRedis()
+	var r *running
+	var all []string
+	for step := range 8 {
+		if r != nil {
+			r.stop()
+		}
+		r = d.ready(d.start())
+		for i := range 20 {
+			id := fmt.Sprintf("$stop%d-%d", step, i)
+			all = append(all, id)
+			d.write(d.message("!r:hs", id))
+		}
+	}
+	d.settled(r)
+	d.directlyIs("in the end", once(all, others(devices, "")...))
+	d.oneNamePerPush()
+	r.stop()
 }
 
 // Workers are killed twice in the middle of some thousand notifications for devices at Apple and Google. Everything arrives; what comes twice is what was under way, and Apple hears of it
