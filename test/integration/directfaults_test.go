@@ -1,7 +1,6 @@
 package integration
 
-// Push services that fail in every way there is: what becomes of each notification, how often it is sent, and which pushers go. See the tables of the reference for what each answer
-// of Apple, Google and browsers' push services means.
+// Push services that fail in every way there is: what becomes of each notification, how often it is sent, and which pushers go.
 
 import (
 	"fmt"
