@@ -17,6 +17,7 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -41,7 +42,7 @@ const maxReply = 16 << 10
 type exchange struct {
 	push   *push
 	body   []byte // exactly what goes out
-	bearer string // the provider token; "" if a certificate proves who sends
+	bearer string // the provider token, as a header has it; "" if a certificate proves who sends
 	link   *link
 
 	status int
@@ -88,12 +89,13 @@ type shaper struct{ next http.RoundTripper }
 func (s shaper) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := r.Context().Value(exchangeKey{}).(*exchange)
 	r.Body.Close()
-	out := *r // the one that came is not ours to change
-	out.Header = r.Header.Clone()
+	out := *r                                       // the one that came is not ours to change
+	out.Header = make(http.Header, len(r.Header)+3) // with room for the credential
+	maps.Copy(out.Header, r.Header)
 	if x.push.expires != keepAsLong {
-		out.Header.Set("Apns-Expiration", strconv.FormatInt(x.push.expires, 10))
+		out.Header["Apns-Expiration"] = []string{strconv.FormatInt(x.push.expires, 10)}
 	}
-	out.Header.Set("User-Agent", outbound.UserAgent)
+	out.Header["User-Agent"] = []string{outbound.UserAgent}
 	out.ContentLength = int64(len(x.body))
 	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
 	out.Body, _ = out.GetBody()
@@ -102,7 +104,9 @@ func (s shaper) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x.status, x.header = resp.StatusCode, resp.Header
-	x.reply, _ = io.ReadAll(io.LimitReader(resp.Body, maxReply)) // a reply that breaks off is read as far as it goes: its status has come
+	if resp.ContentLength != 0 { // as that of a push that was taken is
+		x.reply, _ = io.ReadAll(io.LimitReader(resp.Body, maxReply)) // a reply that breaks off is read as far as it goes: its status has come
+	}
 	resp.Body.Close()
 	resp.Body = http.NoBody
 	return resp, nil
@@ -123,18 +127,18 @@ func (c carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 		out.Header = r.Header.Clone()
 		r = &out
 	}
-	r.Header["Authorization"] = []string{"bearer " + x.bearer}
+	r.Header["Authorization"] = []string{x.bearer}
 	return x.link.client.RoundTrip(r)
 }
 
 // parseKey reads a .p8 file.
 func parseKey(p8 []byte) (*ecdsa.PrivateKey, error) { return token.AuthKeyFromBytes(p8) }
 
-// sign makes a provider token, and says when it was made.
+// sign makes a provider token, as a header has it, and says when it was made.
 func sign(k signingKey) (bearer string, at time.Time, err error) {
 	t := token.Token{AuthKey: k.private, KeyID: k.id, TeamID: k.team}
 	if _, err := t.Generate(); err != nil {
 		return "", time.Time{}, err
 	}
-	return t.Bearer, time.Unix(t.IssuedAt, 0), nil
+	return "bearer " + t.Bearer, time.Unix(t.IssuedAt, 0), nil
 }

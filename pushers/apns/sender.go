@@ -111,10 +111,14 @@ func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	if p.payload.object == nil {
 		return pushers.Outcome{Verdict: pushers.Delivered, Reason: reasonNothing}
 	}
+	x := &exchange{push: &p, body: p.payload.body(s.cfg.limit())}
+	return s.deliver(ctx, x, d.Notification.Device.Pusher.PushkeyTS)
+}
+
+// deliver makes one attempt with x; registered is when its pushkey was set. Each remedy is tried within the time of the attempt.
+func (s *Sender) deliver(ctx context.Context, x *exchange, registered int64) pushers.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	x := &exchange{push: &p, body: p.payload.body(s.cfg.limit())}
-	registered := d.Notification.Device.Pusher.PushkeyTS
 	tries := map[remedy]int{renewToken: 1, shrink: 1, reconnect: 2}
 	for {
 		j := s.try(ctx, x, registered)
@@ -165,7 +169,7 @@ func (s *Sender) try(ctx context.Context, x *exchange, registered int64) judgeme
 	began := time.Now().UnixNano()
 	x.link = l
 	if a.err = s.exchange(ctx, x, &a); a.err != nil {
-		a.goAway, a.silent = l.frames.goAway.Load(), l.frames.heard.Load() < began
+		a.goAway, a.alert, a.silent = l.frames.goAway.Load(), l.frames.alert.Load(), l.frames.heard.Load() < began
 	}
 	j := classify(a, f)
 	if j.outcome.Verdict == pushers.Delivered && s.links.present() == l.identity {

@@ -5,7 +5,6 @@ package apns
 import (
 	"crypto/ecdsa"
 	"crypto/sha256"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -26,22 +25,28 @@ type signingKey struct {
 	print    [sha256.Size]byte // of the file that it came from
 }
 
-func (k signingKey) name() string { return fmt.Sprintf("%s %s %x", k.team, k.id, k.print) }
+// keyName is by what keys are told apart.
+type keyName struct {
+	team, id string
+	print    [sha256.Size]byte
+}
+
+func (k signingKey) name() keyName { return keyName{k.team, k.id, k.print} }
 
 // Tokens makes provider tokens: one for each team and key, however many apps use it. Apple wants to see one at a time, so a process has one Tokens, which all its
 // senders share. It is safe for concurrent use.
 type Tokens struct {
 	mu   sync.Mutex
-	made map[string]madeToken
+	made map[keyName]madeToken
 }
 
 type madeToken struct {
-	bearer string
+	bearer string // as a header has it
 	at     time.Time
 }
 
 // NewTokens makes a Tokens.
-func NewTokens() *Tokens { return &Tokens{made: map[string]madeToken{}} }
+func NewTokens() *Tokens { return &Tokens{made: map[keyName]madeToken{}} }
 
 // get is the token of a key, a new one if the last is too old.
 func (t *Tokens) get(k signingKey) (string, error) {

@@ -6,6 +6,9 @@
 // and that the message is too big.
 //
 // [Sender.Check] asks FCM whether it would take a message, and sends none.
+//
+// What goes through in a second, and what processor time it takes: go test -run '^$' -bench Throughput ./pushers/fcm. Nothing is lost at faults:
+// TOCSIN_TEST_SOAK=50000 go test -run Soak ./pushers/fcm.
 package fcm
 
 import (
