@@ -73,17 +73,11 @@ func Open(cfg Config, opts Options) (*Apps, error) {
 	tokens := apns.NewTokens()
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(cfg)) {
-		pattern, err := pushers.CompileApps(name)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("apps[%s]: %w", name, err))
-			continue
-		}
 		entry, err := open(name, cfg[name], opts, tokens)
 		if err != nil {
 			errs = append(errs, of(name, err))
 			continue
 		}
-		entry.pattern = pattern
 		a.listed = append(a.listed, entry)
 	}
 	slices.SortStableFunc(a.listed, func(x, y *Entry) int { return cmp.Compare(len(y.Name), len(x.Name)) })
@@ -106,8 +100,14 @@ func (o Options) complete() Options {
 	return o
 }
 
+// nameFault says that the name of an app can't be one. It is about no key.
+type nameFault struct{ error }
+
 // of is an error of an app, with the path of the key in each of its lines.
 func of(name string, err error) error {
+	if errors.As(err, &nameFault{}) {
+		return fmt.Errorf("apps[%s]: %w", name, err)
+	}
 	var errs []error
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		errs = append(errs, fmt.Errorf("apps[%s].%s", name, line))
@@ -115,9 +115,13 @@ func of(name string, err error) error {
 	return errors.Join(errs...)
 }
 
-// open makes the sender of one app. An error begins with a key of the app.
+// open makes the sender of one app. An error begins with a key of the app, or is a [nameFault].
 func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, error) {
-	e := &Entry{Name: name}
+	pattern, err := pushers.CompileApps(name)
+	if err != nil {
+		return nil, nameFault{err}
+	}
+	e := &Entry{Name: name, pattern: pattern}
 	log := opts.Log.With("app", name)
 	switch app := app.(type) {
 	case *apns.Config:

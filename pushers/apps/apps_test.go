@@ -109,7 +109,7 @@ func TestSendersAreTheRightOnes(t *testing.T) {
 		d    pushers.Delivery
 		want string
 	}{
-		{to("ios", strings.Repeat("AAAA", 11), anyURL, ""), "apple im.app"},
+		{to("ios", strings.Repeat("tokn", 11), anyURL, ""), "apple im.app"},
 		{to("android", "token", anyURL, ""), "google token"},
 		{to("web", browser.P256dh, anyURL, fmt.Sprintf(`{"endpoint":%q,"auth":%q}`, browser.Endpoint, browser.Auth)), "browser https://fcm.googleapis.com/push/b<nil>"},
 	} {
