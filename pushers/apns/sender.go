@@ -129,13 +129,14 @@ func (s *Sender) deliver(ctx context.Context, x *exchange, registered int64) pus
 	}
 }
 
-// Account is what Apple counts by, whose wish to be left alone concerns all apps that prove themselves with it: team and key, or "" of a certificate.
+// Account is what Apple counts by, whose wish to be left alone concerns all apps that prove themselves with it: team and key, at one host; or "" of a certificate. Another environment, or a relay,
+// speaks for itself.
 func (s *Sender) Account() string {
 	key := s.links.present().key
 	if key == nil {
 		return ""
 	}
-	return key.team + " " + key.id
+	return key.team + " " + key.id + " " + s.cfg.base()
 }
 
 // Tells says whether the app is told of n at all; [Sender.Send] settles what it is not told without a request.

@@ -100,8 +100,14 @@ func (o Options) complete() Options {
 	return o
 }
 
+// nameFault says that the name of an app can't be one. It is about no key.
+type nameFault struct{ error }
+
 // of is an error of an app, with the path of the key in each of its lines.
 func of(name string, err error) error {
+	if errors.As(err, &nameFault{}) {
+		return fmt.Errorf("apps[%s]: %w", name, err)
+	}
 	var errs []error
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		errs = append(errs, fmt.Errorf("apps[%s].%s", name, line))
@@ -109,11 +115,11 @@ func of(name string, err error) error {
 	return errors.Join(errs...)
 }
 
-// open makes the sender of one app. An error begins with a key of the app.
+// open makes the sender of one app. An error begins with a key of the app, or is a [nameFault].
 func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, error) {
 	pattern, err := pushers.CompileApps(name)
 	if err != nil {
-		return nil, err
+		return nil, nameFault{err}
 	}
 	e := &Entry{Name: name, pattern: pattern}
 	log := opts.Log.With("app", name)

@@ -80,7 +80,7 @@ func TestCheckSilence(t *testing.T) {
 		"desktop: gateway " + g.Address() + ": no answer came in time: it may have been delivered; look whether the server is overloaded (timeout)",
 		"ios: APNs: no connection",
 		"apps[web].vapid_key_file: ",
-		"apps[{].",
+		`apps[{]: "{" is no pattern of app ids`,
 	} {
 		if f := findings[i]; f.Err == nil || !strings.HasPrefix(f.Err.Error(), want) || f.Good != "" || f.Warning != "" {
 			t.Errorf("%+v, want %s", f, want)
