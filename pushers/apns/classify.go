@@ -180,7 +180,7 @@ func (what action) judge(o pushers.Outcome, timestamp int64, f facts) judgement 
 		o.Verdict, o.RetryAfter = pushers.Gone, 0
 	case suspect:
 		if !f.proven {
-			o.Verdict, o.RetryAfter, o.Cause = pushers.Misconfigured, untilFixed, errors.New(o.Reason+", but no device token was accepted lately: topic or environment of the app may be wrong")
+			o.RetryAfter, o.Cause = untilFixed, errors.New(o.Reason+", but no device token was accepted lately: topic or environment of the app may be wrong")
 			o.Reason = reasonUnproven
 			return judgement{outcome: o}
 		}

@@ -174,7 +174,7 @@ func TestClassify(t *testing.T) {
 func TestClassifyUnproven(t *testing.T) {
 	t.Parallel()
 	for reason, want := range map[string]pushers.Verdict{
-		"400 BadDeviceToken": pushers.Misconfigured, "400 DeviceTokenNotForTopic": pushers.Misconfigured, "410 Unregistered": pushers.Gone, "410 ExpiredToken": pushers.Gone,
+		"400 BadDeviceToken": pushers.Retry, "400 DeviceTokenNotForTopic": pushers.Retry, "410 Unregistered": pushers.Gone, "410 ExpiredToken": pushers.Gone,
 	} {
 		var status int
 		var word string

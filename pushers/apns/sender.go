@@ -5,6 +5,7 @@ package apns
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sideshow/apns2"
+	"golang.org/x/net/http2"
 
 	"tocsin/clock"
 	"tocsin/credential"
@@ -162,7 +164,11 @@ func (s *Sender) try(ctx context.Context, x *exchange, registered int64) judgeme
 	f := facts{registered: registered, proven: s.proven(), now: s.clock.Now()}
 	l, err := s.links.get(ctx)
 	if err != nil {
-		return classify(attempt{err: err, certified: s.links.present().certificate != nil}, f)
+		j := classify(attempt{err: err, certified: s.links.present().certificate != nil}, f)
+		if failed := (*dialError)(nil); errors.As(err, &failed) {
+			j.outcome.Connection = fmt.Sprintf("dial %p", failed) // all who waited for it have the same
+		}
+		return j
 	}
 	defer s.links.put(l)
 	a := attempt{linked: true, certified: l.identity.certificate != nil}
@@ -172,6 +178,9 @@ func (s *Sender) try(ctx context.Context, x *exchange, registered int64) judgeme
 		a.goAway, a.alert, a.silent = l.frames.goAway.Load(), l.frames.alert.Load(), l.frames.heard.Load() < began
 	}
 	j := classify(a, f)
+	if stream := (http2.StreamError{}); a.status == 0 && !cutShort(a.err) && !errors.As(a.err, &stream) {
+		j.outcome.Connection = l.frames.LocalAddr().String()
+	}
 	if j.outcome.Verdict == pushers.Delivered && s.links.present() == l.identity {
 		s.accepted.Store(f.now.UnixNano())
 	}

@@ -100,7 +100,10 @@ func TestTokenAfterExpiry(t *testing.T) {
 func TestOneTokenForAll(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, stack.APNsOptions{})
-	until(t, "a window that lasts", func() bool { now := time.Now(); return now.Add(9 * time.Second).Truncate(tokenWindow).Equal(now.Truncate(tokenWindow)) })
+	until(t, "a window that lasts", func() bool {
+		now := time.Now()
+		return now.Add(9 * time.Second).Truncate(tokenWindow).Equal(now.Truncate(tokenWindow))
+	})
 	var wg sync.WaitGroup
 	for range 3 {
 		tokens := NewTokens() // of a process

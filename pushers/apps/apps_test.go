@@ -51,6 +51,7 @@ func TestRoute(t *testing.T) {
 		"desk*":             &apps.Gateway{},
 	}, apps.Options{})
 	team := teamID + " " + keyID + " " + apple.URL()
+	project := strings.TrimPrefix(google.URL(), "https://") + " my-project"
 	browser := stack.SubscribeWebPush("updates.push.services.mozilla.com", "b")
 	subscribed := fmt.Sprintf(`{"endpoint":%q,"auth":%q}`, browser.Endpoint, browser.Auth)
 	direct := func(provider, app, account string) way { return way{provider, app, app, account, false, "", anyURL} }
@@ -63,7 +64,7 @@ func TestRoute(t *testing.T) {
 		want way
 	}{
 		"a pattern":                        {to("im.app.ios", "key", anyURL, ""), direct("apns", "im.app.*", team)},
-		"a longer one":                     {to("im.app.android", "key", anyURL, ""), direct("fcm", "im.app.{and,web}*", "my-project")},
+		"a longer one":                     {to("im.app.android", "key", anyURL, ""), direct("fcm", "im.app.{and,web}*", project)},
 		"the app id itself":                {to("im.app.hidden", "key", anyURL, ""), direct("apns", "im.app.hidden", team)},
 		"a certificate has no account":     {to("im.app.cert", "key", anyURL, ""), direct("apns", "im.app.cert", "")},
 		"calls alone":                      {to("im.app.voip", "key", anyURL, ""), way{"apns", "im.app.voip", "im.app.voip", team, false, "nothing_to_tell", anyURL}},
