@@ -3,7 +3,6 @@ package pipeline
 // What a badge shows, which pushers are told of it alone, and what a pusher was told last.
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -18,7 +17,7 @@ import (
 // Badges are the settings of section `badge`, by app. Safe for concurrent use.
 type Badges struct {
 	count  string
-	byApp  []appCount // longest pattern first
+	byApp  []appCount // in the order of [pushers.CompareApps]
 	push   bool
 	noPush []pushers.AppPattern
 }
@@ -37,9 +36,7 @@ func NewBadges(cfg BadgeConfig) *Badges {
 			b.byApp = append(b.byApp, appCount{source, p, count})
 		}
 	}
-	slices.SortFunc(b.byApp, func(x, y appCount) int {
-		return cmp.Or(cmp.Compare(len(y.source), len(x.source)), cmp.Compare(x.source, y.source))
-	})
+	slices.SortFunc(b.byApp, func(x, y appCount) int { return pushers.CompareApps(x.source, y.source) })
 	for _, source := range cfg.NoPushApps {
 		if p, err := pushers.CompileApps(source); err == nil {
 			b.noPush = append(b.noPush, p)

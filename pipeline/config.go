@@ -157,7 +157,7 @@ const (
 // BadgeConfig is section `badge`: what counts.unread counts, and who is told of nothing else.
 type BadgeConfig struct {
 	Count      string            `yaml:"count" doc:"rooms with something unread (rooms) or unread notifications (messages); pending invites count in both"`
-	CountByApp map[string]string `yaml:"count_by_app" doc:"the same for single apps, by a pattern of their app_id (* is any text): \"org.example.ios*\": messages. Of several that match the longest counts"`
+	CountByApp map[string]string `yaml:"count_by_app" doc:"the same for single apps, by a pattern of their app_id (* is any text): \"org.example.ios*\": messages. Of several that match the longest counts, and the app_id itself above all"`
 	Push       bool              `yaml:"push" doc:"send a notification of the counts alone when a badge changes without an event to push (read elsewhere, redacted, left). A pusher that does not want it says data.events_only: true; one that wants no counts at all data.disable_badge_count: true (MSC4076)"`
 	NoPushApps []string          `yaml:"no_push_apps" doc:"apps that are not sent such notifications, by patterns of their app_id (* is any text)"`
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"tocsin/pushers"
 	"tocsin/rules"
 )
 
@@ -24,8 +25,8 @@ func ReadAccount(userID string, fields map[string]VersionedValue, options rules.
 // RulesField is the saved field that holds a user's rules, for [ReadAccount].
 const RulesField = typePushRules
 
-// Explain writes why the account's user is, or is not, notified of the event in a room as it stands before the event.
-func Explain(w io.Writer, room *Room, a *Account, e *Event) {
+// Explain writes why the account's user is, or is not, notified of the event in a room as it stands before the event. through says which push service a pusher is told through.
+func Explain(w io.Writer, room *Room, a *Account, e *Event, through func(*pushers.Pusher) string) {
 	fmt.Fprintf(w, "event     %s %s by %s in %s\n", cmp.Or(e.ID, "(no event_id)"), e.Type, cmp.Or(e.Sender, "(no sender)"), e.RoomID)
 	version := cmp.Or(room.Rules.Version, "unknown")
 	fmt.Fprintf(w, "room      %s, version %s, %d joined, of them %d users of %s\n", cmp.Or(room.Name, room.Alias, "without a name"), version, room.Rules.MemberCount, len(room.LocalJoined()), room.homeserver.Name)
@@ -48,7 +49,7 @@ func Explain(w io.Writer, room *Room, a *Account, e *Event) {
 	}
 	for i := range a.Pushers {
 		p := &a.Pushers[i]
-		fmt.Fprintf(w, "\npusher    %s %s at %s%s\n", p.AppID, p.Pushkey, p.URL, tagged(p.ProfileTag))
+		fmt.Fprintf(w, "\npusher    %s %s, told through %s%s\n", p.AppID, p.Pushkey, through(&p.Pusher), tagged(p.ProfileTag))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tocsin/pipeline/stream"
+	"tocsin/pushers"
 	"tocsin/rules"
 )
 
@@ -278,7 +279,8 @@ func TestExplainTellsOfTheRoom(t *testing.T) {
 	r := NewRoom("!r:hs.example", Homeserver{Name: testServer, Appservices: mustCompile(t, "@bot")})
 	foldAll(r, join("@bot:hs.example", ""), newStateEvent("m.room.tombstone", "@x:x", "", `{"replacement_room":"!new:x"}`), newStateEvent("m.room.history_visibility", "@x:x", "", `{"history_visibility":"invited"}`))
 	var out strings.Builder
-	Explain(&out, r, &Account{UserID: "@bot:hs.example"}, &Event{Type: "m.room.message", Sender: "@x:x"})
+	nowhere := func(*pushers.Pusher) string { return "" }
+	Explain(&out, r, &Account{UserID: "@bot:hs.example"}, &Event{Type: "m.room.message", Sender: "@x:x"}, nowhere)
 	for _, want := range []string{"history visibility invited", "which names !new:x", "belongs to an application service", "1 joined, of them 0 users"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("does not say %q:\n%s", want, &out)

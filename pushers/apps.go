@@ -3,7 +3,9 @@ package pushers
 // Patterns of app ids, as settings and operators write them.
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/gobwas/glob"
 )
@@ -31,3 +33,16 @@ func (p AppPattern) IsZero() bool { return p.compiled == nil }
 
 // Match says whether the pattern matches all of an app id.
 func (p AppPattern) Match(appID string) bool { return p.compiled != nil && p.compiled.Match(appID) }
+
+// CompareApps orders patterns by which counts where several match: an app id that stands there as it is, then the longest pattern. So ios* does not count for ios where both are there.
+func CompareApps(x, y string) int {
+	return cmp.Or(cmp.Compare(wild(x), wild(y)), cmp.Compare(len(y), len(x)), strings.Compare(x, y))
+}
+
+// wild is 1 for what may match more than itself, and 0 for an app id.
+func wild(pattern string) int {
+	if strings.ContainsAny(pattern, `*?[{\`) {
+		return 1
+	}
+	return 0
+}

@@ -1,6 +1,7 @@
 package pushers
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -47,5 +48,15 @@ func TestAppPattern(t *testing.T) {
 	}
 	if _, err := CompileApps(strings.Repeat("a", maxAppPattern)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Of several patterns that match, the one that is most of an app id counts.
+func TestCompareApps(t *testing.T) {
+	t.Parallel()
+	got := []string{"*", "org.ios*", "b", "org.ios", "org.{a,b}.very.long", "a", "org.*", `\*`}
+	slices.SortFunc(got, CompareApps)
+	if want := []string{"org.ios", "a", "b", "org.{a,b}.very.long", "org.ios*", "org.*", `\*`, "*"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -109,11 +109,8 @@ func New(cfg *config.Config, opts Options) (*Worker, error) {
 	if cfg.Homeserver.ServerName == "" {
 		return nil, errors.New("homeserver.server_name: is needed: whose users are notified?")
 	}
-	if drain, request := cfg.Kafka.DrainTimeout, cfg.Delivery.Timeout; drain <= request {
-		return nil, fmt.Errorf("kafka.drain_timeout: %v must be longer than delivery.timeout (%v), or a worker that stops cuts off requests and sends them twice", drain, request)
-	}
-	if name, request := cfg.Apps.Slowest(); cfg.Kafka.DrainTimeout <= request {
-		return nil, fmt.Errorf("kafka.drain_timeout: %v must be longer than apps[%s].timeout (%v), or a worker that stops cuts off requests and sends them twice", cfg.Kafka.DrainTimeout, name, request)
+	if err := drains(cfg); err != nil {
+		return nil, err
 	}
 	w := &Worker{cfg: cfg, opts: opts, log: opts.Log, clock: opts.Clock}
 	if w.log == nil {
@@ -140,6 +137,18 @@ func New(cfg *config.Config, opts Options) (*Worker, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// drains says whether a worker that stops has the time to finish the requests that it has begun. No section can know that by itself. The error is [config.Faults].
+func drains(cfg *config.Config) error {
+	key, request := "delivery.timeout", cfg.Delivery.Timeout
+	if app, own := cfg.Apps.Slowest(); own > request {
+		key, request = fmt.Sprintf("apps[%s].timeout", app), own
+	}
+	if drain := cfg.Kafka.DrainTimeout; drain <= request {
+		return config.Faults{{Path: "kafka.drain_timeout", Message: fmt.Sprintf("%v must be longer than %s (%v), or a worker that stops cuts off requests and sends them twice", drain, key, request)}}
+	}
+	return nil
 }
 
 func connectKafka(cfg *config.Config, opts Options, log *slog.Logger, clk clock.Clock) (*stream.Cluster, error) {

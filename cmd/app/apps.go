@@ -3,11 +3,13 @@ package app
 // The push services, as the configuration says how they are reached.
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 
 	"tocsin/clock"
 	"tocsin/config"
+	"tocsin/pushers"
 	"tocsin/pushers/apps"
 	"tocsin/pushers/gateway"
 )
@@ -26,4 +28,30 @@ func appsOptions(cfg *config.Config, opts Options, wrap func(http.RoundTripper) 
 		},
 		GatewayOptions: gateway.Options{Dial: opts.PushDial, Wrap: wrap}, WebPush: opts.WebPush, Clock: clk, Log: log,
 	}
+}
+
+// toldThrough says through which push service the pushers of an app are told, and which app of the configuration says so; url is that of the pusher. It reads no credentials.
+func toldThrough(listed apps.Config, appID, url string) string {
+	name, app := listed.Listed(appID)
+	provider := apps.Provider(app)
+	if own, ok := app.(*apps.Gateway); ok && own.URL != "" {
+		url = own.URL
+	}
+	host := ""
+	if provider == pushers.ProviderGateway {
+		host = gateway.Service(url)
+	}
+	return through(provider, host, name)
+}
+
+// through names a push service, and the setting that leads there, if one does.
+func through(provider, host, name string) string {
+	text := provider
+	if host != "" {
+		text += " " + printable(host)
+	}
+	if name != "" {
+		text += fmt.Sprintf(", as apps[%s] says", name)
+	}
+	return text
 }

@@ -24,7 +24,7 @@ var ErrCheck = errors.New("not everything is as it must be")
 // Check looks at whatever a worker needs and writes one line each: ok, or what is wrong and what to do. Everything is looked at, whatever fails before.
 func Check(ctx context.Context, cfg *config.Config, w io.Writer) error {
 	c := &checker{ctx: ctx, cfg: cfg, out: w}
-	c.say("configuration", nil, "valid")
+	c.say("configuration", drains(cfg), "valid")
 	if cfg.Homeserver.ServerName == "" {
 		c.say("homeserver", errors.New("homeserver.server_name is needed: whose users are notified?"), "")
 	}

@@ -13,6 +13,7 @@ import (
 
 	"tocsin/config"
 	"tocsin/pipeline"
+	"tocsin/pushers"
 )
 
 // ExplainOptions say what is to be explained, and from what.
@@ -52,7 +53,12 @@ func Explain(ctx context.Context, cfg *config.Config, opts ExplainOptions, w io.
 	if _, ok := fields[pipeline.RulesField]; !ok {
 		fmt.Fprintln(w, "No push rules are known of the user: the defaults apply.")
 	}
-	pipeline.Explain(w, room, pipeline.ReadAccount(opts.UserID, fields, cfg.Rules.Options()), e)
+	pipeline.Explain(w, room, pipeline.ReadAccount(opts.UserID, fields, cfg.Rules.Options()), e, func(p *pushers.Pusher) string {
+		if _, listed := cfg.Apps.Listed(p.AppID); listed == nil {
+			return through(pushers.ProviderGateway, p.URL, "") // all of it: its path may be wrong
+		}
+		return toldThrough(cfg.Apps, p.AppID, p.URL)
+	})
 	fmt.Fprintln(w)
 	pipeline.SavedRooms(w, counts)
 	return nil

@@ -255,7 +255,7 @@ func (r *restoration) report() {
 	fmt.Fprintf(r.out, "%d of %d removed pushers were restored, in %v\n", all.back+all.asked, r.looked, took)
 }
 
-// ListPushers writes the pushers of a user, and what keeps each from being pushed to.
+// ListPushers writes the pushers of a user, through which push service each is told, and what keeps it from being pushed to.
 func ListPushers(ctx context.Context, cfg *config.Config, userID string, w io.Writer) error {
 	store, err := openDeployment(ctx, cfg)
 	if err != nil {
@@ -271,12 +271,13 @@ func ListPushers(ctx context.Context, cfg *config.Config, userID string, w io.Wr
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "APP\tPUSHKEY\tSTATE")
+	fmt.Fprintln(table, "APP\tPUSHKEY\tTOLD THROUGH\tSTATE")
 	account := pipeline.ReadAccount(userID, saved[0], cfg.Rules.Options())
 	rows := 0
 	for _, field := range slices.Sorted(maps.Keys(saved[0])) {
 		if app, key, ok := pipeline.PusherIdentity(field); ok {
-			fmt.Fprintf(table, "%s\t%s\t%s\n", printable(app), key, states.of(app, key, saved[0][field].Version, account))
+			p, _ := pipeline.SavedPusher(field, saved[0][field]) // without a URL if nothing can be sent to it
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", printable(app), key, toldThrough(cfg.Apps, app, p.URL), states.of(app, key, saved[0][field].Version, account))
 			rows++
 		}
 	}
@@ -285,7 +286,8 @@ func ListPushers(ctx context.Context, cfg *config.Config, userID string, w io.Wr
 		if _, again := saved[0][r.Field]; !ok || again {
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\tremoved %s: %s\n", printable(app), key, r.At.Format(timeFormat), printable(r.Reason))
+		p, _ := pipeline.SavedPusher(r.Field, pipeline.VersionedValue{Value: r.Saved})
+		fmt.Fprintf(table, "%s\t%s\t%s\tremoved %s: %s\n", printable(app), key, toldThrough(cfg.Apps, app, p.URL), r.At.Format(timeFormat), printable(r.Reason))
 		rows++
 	}
 	if rows == 0 {

@@ -204,19 +204,16 @@ func duration(d time.Duration) string {
 
 func (t *trial) say(what, text string) { fmt.Fprintf(t.out, "  %-9s %s\n", what, text) }
 
-// service names a push service, and the setting that leads there.
+// service names the push service of a route, and the setting that leads there.
 func service(r *pushers.Route) string {
-	name := r.Provider
+	host := ""
 	switch r.Provider {
 	case pushers.ProviderGateway:
-		name += " " + printable(r.Service)
+		host = r.Service
 	case pushers.ProviderWebPush:
-		name += printable(strings.TrimPrefix(r.Service, r.App))
+		host = strings.TrimSpace(strings.TrimPrefix(r.Service, r.App))
 	}
-	if r.App != "" {
-		name += fmt.Sprintf(", as apps[%s] says", r.App)
-	}
-	return strings.TrimRight(name, " ")
+	return through(r.Provider, host, r.App)
 }
 
 // delivery is a notification of an event that does not exist, with the counts of now.

@@ -215,6 +215,19 @@ func TestCheckApps(t *testing.T) {
 	}
 }
 
+// Check and worker agree about what no section of the configuration can know alone.
+func TestCheckAndWorkerWantTimeToDrain(t *testing.T) {
+	t.Parallel()
+	env := append(servers(t), "TOCSIN_KAFKA_DRAIN_TIMEOUT=20s", `TOCSIN_APPS={"slow": {"type": "apns", "timeout": "20s", "key_file": "/nowhere/AuthKey_KEY0123456.p8", "team_id": "TEAM012345", "topic": "a"}}`)
+	const fault = "kafka.drain_timeout: 20s must be longer than apps[slow].timeout (20s), or a worker that stops cuts off requests and sends them twice"
+	if status, stdout, _ := run(t, env, "check"); status != failed || !strings.Contains(stdout, "FAILED  configuration  "+fault+"\n") {
+		t.Errorf("check: status %d\n%s", status, stdout)
+	}
+	if status, _, stderr := run(t, env, "worker"); status != misused || !strings.Contains(stderr, fault) {
+		t.Errorf("worker: status %d\n%s", status, stderr)
+	}
+}
+
 // With each answer that matters: what operators are told of it, and that nothing comes of it.
 func TestPushersTest(t *testing.T) {
 	t.Parallel()
@@ -271,6 +284,15 @@ func TestPushersTest(t *testing.T) {
 	}
 	test("all is well", succeeded, "--app=org.example.{ios.*,android,web,desktop,other}")
 	p.told(t)
+	status, stdout, stderr := run(t, env, "pushers", "list", "--user=@alice:example.org")
+	if status != succeeded {
+		t.Error(stderr)
+	}
+	stack.Golden(t, "testdata/pushers_list.txt", wide.ReplaceAllString(p.timeless(stdout), "  "), *update)
+	joined := p.file("joined.jsonl", []byte(`{"room_id":"!r:hs","type":"m.room.member","state_key":"@alice:example.org","sender":"@alice:example.org","content":{"membership":"join"}}`))
+	event := p.file("event.json", []byte(`{"room_id":"!r:hs","type":"m.room.message","sender":"@bob:example.org","event_id":"$e","content":{"body":"hello"}}`))
+	said(t, env, []string{"explain", "--user=@alice:example.org", "--event", event, "--state", joined},
+		", told through apns, as apps[org.example.ios.*] says", ", told through gateway https://10.0.0.1/_matrix/push/v1/notify?secret", ", told through gateway "+p.gateway.Address()+", as apps[org.example.desktop] says")
 	test("disabled", failed, "--app=org.example.disabled")
 	test("disabled, and sent all the same", succeeded, "--app=org.example.disabled", "--force")
 	test("a private address", failed, "--app=org.example.private")
@@ -324,6 +346,9 @@ func TestPushersTest(t *testing.T) {
 	test("held, and sent all the same", succeeded, "--app=org.example.desktop", "--force")
 	stack.Golden(t, "testdata/pushers_test.txt", undated.ReplaceAllString(p.timeless(all.String()), "TIME"), *update)
 }
+
+// wide is what stands between the columns of a table: ports are not all as long.
+var wide = regexp.MustCompile(`  +`)
 
 // undated are the times in what is printed.
 var undated = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d( UTC|Z)`)

@@ -13,7 +13,7 @@ import (
 type pushersCommand struct {
 	Guard   guardCommand          `cmd:"" help:"The rejection guard, which holds pushers when an app's pushkeys are rejected in a wave."`
 	Restore restorePushersCommand `cmd:"" help:"Bring removed pushers back. The last 30 days are kept."`
-	List    listPushersCommand    `cmd:"" help:"List a user's pushers, and what keeps each from being pushed to. No pushkey is shown."`
+	List    listPushersCommand    `cmd:"" help:"List a user's pushers: through which push service each is told, as which app of the configuration, and what keeps it from being pushed to. No pushkey is shown."`
 	Test    testPushersCommand    `cmd:"" help:"Send a test notification to a user's pushers, and say in words what their push services answer. Whatever that is, no pusher is removed, and nothing is tried again."`
 }
 

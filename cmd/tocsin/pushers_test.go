@@ -71,7 +71,7 @@ func TestWrongCertificate(t *testing.T) {
 	if err := store.ApplyAccounts(ctx, fields); err != nil {
 		t.Fatal(err)
 	}
-	said(t, env, []string{"pushers", "list", alice}, pushers.NewPushkey("secret1").String()+"  active")
+	said(t, env, []string{"pushers", "list", alice}, pushers.NewPushkey("secret1").String()+"  gateway push.example.org:443  active")
 	removed := time.Now()
 	for _, f := range []pipeline.AccountField{fields[0], fields[2], fields[3]} {
 		if ok, err := store.RemovePusher(ctx, f.UserID, f.Field, f.Version, "rejected", removed); !ok || err != nil {

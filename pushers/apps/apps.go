@@ -6,7 +6,6 @@
 package apps
 
 import (
-	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -42,7 +41,7 @@ type Options struct {
 // Apps are the senders of all push services. They are safe for concurrent use.
 type Apps struct {
 	gateway *gateway.Sender // of all apps that are not listed
-	listed  []*Entry        // the longest pattern first
+	listed  []*Entry        // as [Config.order] has them
 	clock   clock.Clock
 	log     *slog.Logger
 }
@@ -72,15 +71,20 @@ func Open(cfg Config, opts Options) (*Apps, error) {
 	a := &Apps{gateway: gateway.New(opts.Gateway, opts.GatewayOptions), clock: opts.Clock, log: opts.Log}
 	tokens := apns.NewTokens()
 	var errs []error
+	entries := map[string]*Entry{}
 	for _, name := range slices.Sorted(maps.Keys(cfg)) {
 		entry, err := open(name, cfg[name], opts, tokens)
 		if err != nil {
 			errs = append(errs, of(name, err))
 			continue
 		}
-		a.listed = append(a.listed, entry)
+		entries[name] = entry
 	}
-	slices.SortStableFunc(a.listed, func(x, y *Entry) int { return cmp.Compare(len(y.Name), len(x.Name)) })
+	for _, name := range cfg.order() {
+		if entry := entries[name]; entry != nil {
+			a.listed = append(a.listed, entry)
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		a.Close()
 		return nil, err
@@ -121,7 +125,7 @@ func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, erro
 	if err != nil {
 		return nil, nameFault{err}
 	}
-	e := &Entry{Name: name, pattern: pattern}
+	e := &Entry{Name: name, Provider: Provider(app), pattern: pattern}
 	log := opts.Log.With("app", name)
 	switch app := app.(type) {
 	case *apns.Config:
@@ -129,28 +133,28 @@ func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, erro
 		if err != nil {
 			return nil, err
 		}
-		e.Provider, e.sender, e.route = pushers.ProviderAPNs, s, routeAPNs(name, s)
+		e.sender, e.route = s, routeAPNs(name, s)
 		e.check, e.expiring = checkAPNs(*app, s), s
 	case *fcm.Config:
 		s, err := fcm.New(*app, fcm.Options{Proxy: opts.Gateway.Proxy.Login(), Wrap: opts.Wrap, Clock: opts.Clock, Log: log})
 		if err != nil {
 			return nil, err
 		}
-		e.Provider, e.sender, e.route = pushers.ProviderFCM, s, routeFCM(name, s)
+		e.sender, e.route = s, routeFCM(name, s)
 		e.check = checkFCM(s)
 	case *webpush.Config:
 		s, err := openWebPush(*app, opts, log)
 		if err != nil {
 			return nil, err
 		}
-		e.Provider, e.sender, e.route = pushers.ProviderWebPush, s, routeWebPush(name, s)
+		e.sender, e.route = s, routeWebPush(name, s)
 		e.check = checkWebPush(s)
 	case *Gateway:
 		s, err := openGateway(*app, opts)
 		if err != nil {
 			return nil, err
 		}
-		e.Provider, e.sender, e.route = pushers.ProviderGateway, s, routeGateway(name, s, app.URL)
+		e.sender, e.route = s, routeGateway(name, s, app.URL)
 		e.check = checkGateway(s, app.URL)
 	default:
 		return nil, fmt.Errorf("type: %T is no way to tell an app", app)
@@ -206,7 +210,7 @@ func (a *Apps) Close() {
 	a.gateway.Close()
 }
 
-// Listed is the app that the configuration has for an app id: of several patterns that match the longest. It is nil if there is none.
+// Listed is the app that the configuration has for an app id: that of the id itself, else of several patterns that match the longest. It is nil if there is none.
 func (a *Apps) Listed(appID string) *Entry {
 	for _, e := range a.listed {
 		if e.pattern.Match(appID) {

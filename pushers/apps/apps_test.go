@@ -31,7 +31,7 @@ func wayOf(a *apps.Apps, d pushers.Delivery) way {
 
 const anyURL = "https://push.example/_matrix/push/v1/notify"
 
-// An app id leads to the longest pattern that matches it, and nothing that users make up becomes a label.
+// An app id leads to the app of that name, else to the longest pattern that matches it, and nothing that users make up becomes a label.
 func TestRoute(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -40,16 +40,18 @@ func TestRoute(t *testing.T) {
 	voip.PushType, hidden.Badge = apns.PushVoIP, false
 	cert := b.apple(apple, "im.app")
 	cert.KeyFile, cert.KeyID, cert.TeamID, cert.CertFile = "", "", "", b.clientCertificate(apple)
-	a := b.open(apps.Config{
+	cfg := apps.Config{
 		"im.app.*":          b.apple(apple, "im.app"),
 		"im.app.voip":       voip,
 		"im.app.hidden":     hidden,
 		"im.app.cert":       cert,
 		"im.app.{and,web}*": b.google(google),
 		"web":               b.web(),
+		"web*":              &apps.Gateway{},
 		"desktop?":          &apps.Gateway{URL: "https://Own.Example:8448/any/path"},
 		"desk*":             &apps.Gateway{},
-	}, apps.Options{})
+	}
+	a := b.open(cfg, apps.Options{})
 	team := teamID + " " + keyID + " " + apple.URL()
 	project := strings.TrimPrefix(google.URL(), "https://") + " my-project"
 	browser := stack.SubscribeWebPush("updates.push.services.mozilla.com", "b")
@@ -76,6 +78,7 @@ func TestRoute(t *testing.T) {
 		"a fixed URL":                      {to("desktop1", "key", anyURL, ""), way{"gateway", "desktop?", "own.example:8448", "", true, "", "https://Own.Example:8448/any/path"}},
 		"a fixed URL instead of a bad one": {to("desktop1", "key", "nonsense", ""), way{"gateway", "desktop?", "own.example:8448", "", true, "", "https://Own.Example:8448/any/path"}},
 		"its own URL":                      {to("desk", "key", anyURL, ""), way{"gateway", "desk*", "push.example:443", "", true, "", anyURL}},
+		"another that begins so":           {to("web2", "key", anyURL, ""), way{"gateway", "web*", "push.example:443", "", true, "", anyURL}},
 		"not listed":                       {to("im.app", "key", anyURL, ""), way{"gateway", "", "push.example:443", "", true, "", anyURL}},
 		"case counts":                      {to("IM.APP.IOS", "key", anyURL, ""), way{"gateway", "", "push.example:443", "", true, "", anyURL}},
 		"a pattern as an id":               {to("x*", "key", anyURL, ""), way{"gateway", "", "push.example:443", "", true, "", anyURL}},
@@ -88,8 +91,14 @@ func TestRoute(t *testing.T) {
 	for _, e := range a.All() {
 		names = append(names, e.Provider+" "+e.Name)
 	}
-	if diff := cmp.Diff([]string{"fcm im.app.{and,web}*", "apns im.app.hidden", "apns im.app.cert", "apns im.app.voip", "gateway desktop?", "apns im.app.*", "gateway desk*", "webpush web"}, names); diff != "" {
-		t.Errorf("all apps, the longest first (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]string{"apns im.app.hidden", "apns im.app.cert", "apns im.app.voip", "webpush web", "fcm im.app.{and,web}*", "gateway desktop?", "apns im.app.*", "gateway desk*", "gateway web*"}, names); diff != "" {
+		t.Errorf("all apps, those without a pattern first, then the longest (-want +got):\n%s", diff)
+	}
+	for _, id := range []string{"im.app.ios", "im.app.voip", "im.app.android", "web", "web2", "desktop1", "desk", "elsewhere"} { // without a sender, the same
+		name, app := cfg.Listed(id)
+		if e := a.Listed(id); (e == nil) != (app == nil) || e != nil && (e.Name != name || e.Provider != apps.Provider(app)) {
+			t.Errorf("%s: the configuration says %q, %T; it is led to %+v", id, name, app, e)
+		}
 	}
 	if e := a.Listed("elsewhere"); e != nil {
 		t.Errorf("an app that is not listed is %s", e.Name)

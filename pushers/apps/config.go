@@ -51,6 +51,33 @@ func (Config) New(kind string) App {
 
 func with[C any](defaults C) *C { return &defaults }
 
+// Provider is the kind of push service that an app is told through: see [pushers.Route].
+func Provider(app App) string {
+	switch app.(type) {
+	case *apns.Config:
+		return pushers.ProviderAPNs
+	case *fcm.Config:
+		return pushers.ProviderFCM
+	case *webpush.Config:
+		return pushers.ProviderWebPush
+	}
+	return pushers.ProviderGateway
+}
+
+// Listed is what is set for the pushers of an app id, as [Apps.Listed] finds it, and the name under which it stands; nil if there is nothing. It opens no sender, so it needs none of
+// the credentials.
+func (c Config) Listed(appID string) (name string, app App) {
+	for _, name := range c.order() {
+		if p, err := pushers.CompileApps(name); err == nil && p.Match(appID) {
+			return name, c[name]
+		}
+	}
+	return "", nil
+}
+
+// order has the names in the order in which an app id is held against them.
+func (c Config) order() []string { return slices.SortedFunc(maps.Keys(c), pushers.CompareApps) }
+
 // Gateway is an app of type `gateway`: its pushers are told through a push gateway, as those of all apps that are not listed.
 type Gateway struct {
 	URL    string `yaml:"url" doc:"push gateway of your own that all pushers of the app are told through, whatever URL they have and wherever it is; empty: each through its own"`
