@@ -64,9 +64,16 @@ or one of
   {"gateway":{"status":503,"times":2}}           how the push gateway answers the next requests
   {"gateway":{"rejected":["pushkey"],"times":1}}
   {"gateway":{"delay":"200ms","times":5}}
+  {"provider":{"app_id":"…","status":410,"reason":"Unregistered","times":1}}
+  {"provider":{"provider":"apns","fault":"reset"}}
   {"wait":"idle"}                                go on when all is settled
 
 The clock follows origin_server_ts. Standard output gets one line for each push request, dead letter and rejected pusher.
+
+Apps of the settings' section "apps" are told directly, by push services that are part of the replay: whatever the section says of keys
+and addresses, no file is opened and nobody else is asked. {"config":{"apps":{"im.vector.ios":{"type":"apns","topic":"im.vector.app"}}}} is enough.
+How the services answer is said by "provider" lines, which have the same members and faults as those of "tocsin-dev fake-providers".
+
 Exit status: 0, 1 if something failed, 2 if the input or the command line is not of this form.`
 }
 
