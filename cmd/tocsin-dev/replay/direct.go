@@ -135,7 +135,7 @@ func (s *services) script(a stack.ProviderAnswer) error { return s.providers.Scr
 
 // knows remembers whose app a pusher is of, because what is pushed there does not tell.
 func (s *services) knows(p pusher) {
-	if s.providers != nil {
+	if s.providers != nil && p.pushkey != "" {
 		s.providers.Register(p.appID, p.pushkey, p.endpoint)
 	}
 }
