@@ -14,7 +14,7 @@ require (
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // the coming encoding/json/v2: exact names, no repeated ones
 	github.com/gobwas/glob v1.1.0 // patterns of push rules
 	github.com/goccy/go-yaml v1.19.2 // the configuration file, with line and column
-	github.com/golang-jwt/jwt/v5 v5.3.1 // tokens of Web Push, as webpush-go makes them, too
+	github.com/golang-jwt/jwt/v5 v5.3.1 // tokens for Apple, and of Web Push, as webpush-go makes them, too
 	github.com/google/go-cmp v0.7.0 // comparison in tests
 	github.com/maypok86/otter/v2 v2.4.0 // caches with bounds
 	github.com/prometheus/client_golang v1.24.1 // serves those metrics

@@ -56,6 +56,7 @@ type gate struct {
 	users   int           // who is in, or waits
 	unused  *list.Element // in gates.unused; nil while it has users
 
+	lost   string   // the connection under which something failed last
 	blamed []string // users whose notifications failed since the last success, which is counted once for each
 	opened bool     // as the log knows it
 }
@@ -224,9 +225,17 @@ func (p *pass) done(o pushers.Outcome, user string, cutOff bool) {
 		state = silent
 	}
 	g.mu.Lock()
+	counted := at.counted(o.Connection)
+	if counted {
+		state = silent
+	}
 	told := at.judge(state, user, g.cfg.Breaker.Failures)
 	p.tell(told)
-	at.room.release(now, now.Sub(p.began), o.Status != 0)
+	if counted {
+		at.room.giveBack(now)
+	} else {
+		at.room.release(now, now.Sub(p.began), o.Status != 0)
+	}
 	paused := g.pause(at, p.route, pauseOf(o, g.cfg.Breaker.Open))
 	changed, opened := false, false
 	if told != nil || at.opened { // else it is closed, and was
@@ -274,6 +283,15 @@ func latest(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// counted says that another request has failed with the same connection: however many share one, it breaks once.
+func (at *gate) counted(connection string) bool {
+	if connection == "" || connection == at.lost {
+		return connection != ""
+	}
+	at.lost = connection
+	return false
 }
 
 // judge says what the breaker is to count. That no answer comes is a failure each time. A failure that the service answers may come from this notification alone, and users make

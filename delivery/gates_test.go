@@ -284,6 +284,44 @@ func TestBreakerIsNotHeldOpen(t *testing.T) {
 	})
 }
 
+// TestBrokenConnection has many requests on connections that they share: each connection counts once, however many were lost with it, and leaves the service the room that it had.
+func TestBrokenConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := world(100, 100)
+		lost := func(connection string) pushers.Outcome {
+			return pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", Connection: connection}
+		}
+		for range 40 { // room grows
+			done(accepted, fill(t, g, "h", g.roomOf("h"))...)
+		}
+		had := g.roomOf("h")
+		for _, connection := range []string{"a", "b", "c", "d"} {
+			before := g.roomOf("h")
+			done(lost(connection), fill(t, g, "h", before)...)
+			if now := g.roomOf("h"); now != max(before/2, leastRoom) {
+				t.Fatalf("connection %s: room for %d of %d is left", connection, now, before)
+			}
+			if why := g.refuses(host("h")).unsent; why != "" {
+				t.Fatalf("connection %s of five: %s", connection, why)
+			}
+		}
+		if had < 16 {
+			t.Fatalf("there was room for %d requests only", had)
+		}
+		done(lost("e"), fill(t, g, "h", 1)...)
+		turnedAway(t, g, "h", reasonDown)
+	})
+}
+
+// roomOf is the room for requests to a service.
+func (g *gates) roomOf(name string) int {
+	if at := g.byKey[key{pushers.ProviderGateway, name}]; at != nil {
+		return at.room.limit
+	}
+	return startingRoom
+}
+
 // TestBreakerCutOff holds that a worker that stops says nothing of the services that it cuts off.
 func TestBreakerCutOff(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,9 @@ const (
 	classRefused   = "refused"   // this notification never works
 )
 
+// Next says what follows a first attempt that came to o, of a delivery that expires after left. It is pure.
+func Next(o pushers.Outcome, left time.Duration) pushers.Step { return next(o, 0, left) }
+
 // next says what follows an attempt that came to o. attempt is the number of attempts made before it, left the time until the delivery expires. It
 // is pure.
 //

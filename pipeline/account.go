@@ -227,9 +227,15 @@ func decodeAccount(userID string, fields map[string]VersionedValue, compile comp
 
 // decodePusher reads a saved pusher; false if it is none that is pushed to.
 func decodePusher(field string, v VersionedValue) (RegisteredPusher, bool) {
+	p, ok := SavedPusher(field, v)
+	return p, ok && !p.Disabled
+}
+
+// SavedPusher reads a saved pusher, even if it is disabled; false if it is none that can be pushed to.
+func SavedPusher(field string, v VersionedValue) (RegisteredPusher, bool) {
 	since, content, _ := strings.Cut(v.Value, " ")
 	p, err := pushers.ParsePusher([]byte(content))
-	if err != nil || p.Kind != "http" || p.Disabled {
+	if err != nil || p.Kind != "http" {
 		return RegisteredPusher{}, false // "kind": null deletes a pusher, "email" is the homeserver's own
 	}
 	if p.PushkeyTS == 0 {

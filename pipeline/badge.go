@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -83,6 +84,20 @@ func Sum(rooms map[string]Unread) Tally {
 		t.MissedCalls += u.MissedCalls()
 	}
 	return t
+}
+
+// SumSaved is [Sum] of rooms as they are saved. One that can't be read does not count, as in the users stage; one that a newer tocsin can read is an error, for without it every
+// number would be wrong.
+func SumSaved(saved map[string][]byte) (Tally, error) {
+	rooms := make(map[string]Unread, len(saved))
+	for room, b := range saved {
+		u, err := DecodeUnread(b)
+		if errors.Is(err, errUnreadNewer) {
+			return Tally{}, err
+		}
+		rooms[room] = u
+	}
+	return Sum(rooms), nil
 }
 
 // Badge is what an app that counts so is told: rooms with something unread, or all that is unread, and pending invites in any case.

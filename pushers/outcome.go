@@ -47,6 +47,7 @@ type Outcome struct {
 	Pause      bool          // the service asks that nobody sends it anything so long; if RetryAfter is zero, for a while
 	Tries      int           // attempts that such an answer is worth, in all; 0: of Drop, this one; else until the notification expires
 	Status     int           // of the answer; 0 if there was none
+	Connection string        // that broke, or could not be made, under all who shared it: it counts against the service once; "": this request alone
 	Cause      error         // for the log and the span, never for control flow
 }
 

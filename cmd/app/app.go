@@ -330,16 +330,17 @@ func (w *Worker) accountsGate() *pipeline.AccountsGate {
 	}
 }
 
-// followOperators keeps an eye on what operators decide: whether sending is paused, which guards were reset, which pushers are back.
+// followOperators keeps an eye on what operators decide: whether sending is paused, which guards were reset, which pushers are back; and on what they have to do: new certificates.
 func (w *Worker) followOperators(g *errgroup.Group, ctx context.Context, p parts) error {
 	for _, poll := range []func(context.Context) error{p.control.Poll, p.guard.Poll} { // known before the first notification
 		if err := poll(ctx); err != nil {
 			return fmt.Errorf("redis: %w", err)
 		}
 	}
-	if err := w.telemetry.observeDelivery(p.delivery, p.guard); err != nil {
+	if err := errors.Join(w.telemetry.observeDelivery(p.delivery, p.guard), w.telemetry.observeApps(p.apps)); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
+	g.Go(func() error { p.apps.WarnOfExpiry(ctx); return nil })
 	g.Go(func() error { p.control.Run(ctx); return nil })
 	g.Go(func() error { p.guard.Run(ctx); return nil })
 	feedback := w.cluster.NewTail(stream.TailConfig{Topic: w.cfg.Topics.Feedback, Record: func(rec *stream.Record) {

@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 
+	"tocsin/clock"
 	"tocsin/config"
 	"tocsin/pipeline/state"
 	"tocsin/pipeline/stream"
+	"tocsin/pushers/apps"
 )
 
 // ErrCheck says that a check has failed; what and why was written where Check was told to.
@@ -27,6 +30,7 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer) error {
 	}
 	c.kafka()
 	c.redis()
+	c.apps()
 	if c.failed {
 		return ErrCheck
 	}
@@ -165,6 +169,22 @@ func (c *checker) redis() {
 			c.warn("redis", line)
 		default:
 			c.say("redis", nil, line)
+		}
+	}
+}
+
+// apps looks at the apps that are told directly: at their credentials, and whether the push services take them.
+func (c *checker) apps() {
+	for _, f := range apps.Check(c.ctx, c.cfg.Apps, appsOptions(c.cfg, Options{}, nil, slog.New(slog.DiscardHandler), clock.System{})) {
+		if f.Err != nil {
+			c.say("app", errors.New(printable(strings.ReplaceAll(f.Err.Error(), "\n", "; "))), "") // push services' own words are in it
+			continue
+		}
+		if f.Good != "" {
+			c.say("app", nil, fmt.Sprintf("%s: %s", f.App, printable(f.Good)))
+		}
+		if f.Warning != "" {
+			c.warn("app", fmt.Sprintf("%s: %s", f.App, printable(f.Warning)))
 		}
 	}
 }

@@ -332,5 +332,8 @@ func (s states) of(app string, key pushers.Pushkey, v pipeline.Version, account 
 	case s.control.Paused(app):
 		return "paused"
 	}
-	return "active"
+	return active
 }
+
+// active is the state of a pusher that is pushed to.
+const active = "active"

@@ -25,6 +25,7 @@ import (
 
 	"tocsin/delivery"
 	"tocsin/pipeline"
+	"tocsin/pushers/apps"
 )
 
 // telemetry is one worker's metrics, served as an [http.Handler]. Each worker of a process has its own.
@@ -109,6 +110,24 @@ func (t *telemetry) observeDelivery(d *delivery.Dispatcher, guard *pipeline.Guar
 		}))
 	if err != nil {
 		return fmt.Errorf("push services: %w", err)
+	}
+	return nil
+}
+
+// observeApps makes the instruments of the apps that are told directly.
+func (t *telemetry) observeApps(direct *apps.Apps) error {
+	_, err := t.provider.Meter("tocsin/apps").Int64ObservableGauge("tocsin.app.credential.expiry.timestamp", metric.WithUnit("s"),
+		metric.WithDescription("When the certificate of an app that is told directly expires, in seconds since 1970, by provider and app. Keys do not expire, and are not there"),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			for _, e := range direct.All() {
+				if at := e.Expiry(); !at.IsZero() {
+					o.Observe(at.Unix(), metric.WithAttributes(attribute.String("provider", e.Provider), attribute.String("app", e.Name)))
+				}
+			}
+			return nil
+		}))
+	if err != nil {
+		return fmt.Errorf("credentials of apps: %w", err)
 	}
 	return nil
 }

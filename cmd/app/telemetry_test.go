@@ -2,13 +2,19 @@ package app_test
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +23,8 @@ import (
 
 	"tocsin/cmd/app"
 	"tocsin/config"
+	"tocsin/pushers/apns"
+	"tocsin/pushers/apps"
 	"tocsin/test/stack"
 )
 
@@ -45,6 +53,7 @@ func TestMetrics(t *testing.T) {
 	if err := cfg.Delivery.PushFrom.UnmarshalText([]byte("beginning")); err != nil {
 		t.Fatal(err)
 	}
+	expiry, log := direct(t, cfg), &told{}
 	if err := app.CreateTopics(t.Context(), cfg, app.TopicOptions{Partitions: 2, Replication: 1}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +62,7 @@ func TestMetrics(t *testing.T) {
 		{topics.Events, room, fmt.Sprintf(`{"event_id":"$j","room_id":%q,"type":"m.room.member","sender":%q,"state_key":%q,"content":{"membership":"join"}}`, room, user, user)},
 		{topics.Events, room, fmt.Sprintf(`{"event_id":"$m","room_id":%q,"type":"m.room.message","sender":"@alice:other","content":{"body":"hello","msgtype":"m.text"}}`, room)},
 	})
-	worker, err := app.New(cfg, app.Options{Log: slog.New(slog.DiscardHandler), PushDial: gateway.Dial})
+	worker, err := app.New(cfg, app.Options{Log: slog.New(slog.NewTextHandler(log, nil)), PushDial: gateway.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +82,7 @@ func TestMetrics(t *testing.T) {
 		fmt.Sprintf(`tocsin_consumer_lag{group="%s.users",topic=%q} 0`, cfg.Kafka.GroupPrefix, notifications),
 		fmt.Sprintf(`tocsin_topic_partitions{topic=%q} 2`, events),
 		fmt.Sprintf(`tocsin_records_misplaced_total{topic=%q} 0`, events),
+		fmt.Sprintf(`tocsin_app_credential_expiry_timestamp_seconds{app="ios.certificate",provider="apns"} %s`, strconv.FormatFloat(float64(expiry.Unix()), 'g', -1, 64)),
 		`tocsin_push_settled_total{action="settle",answer="accepted",app="",outcome="delivered",provider="gateway",reason=""} 1`,
 	}
 	var page string
@@ -91,6 +101,12 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is missing", name)
 		}
 	}
+	if strings.Contains(page, `app="ios.key"`) {
+		t.Error("a key has no date")
+	}
+	if got := log.String(); strings.Count(got, "the certificate expires in 10 days") != 1 || !strings.Contains(got, "provider=apns app=ios.certificate") {
+		t.Errorf("the log does not warn of the certificate:\n%s", got)
+	}
 	labels := regexp.MustCompile(`[{,]([a-z_]+)="`)
 	for line := range strings.Lines(page) {
 		if strings.Contains(line, "secret") {
@@ -108,6 +124,55 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
+}
+
+// direct adds two apps at Apple, one of them with a certificate that expires soon: then.
+func direct(t *testing.T, cfg *config.Config) (expiry time.Time) {
+	t.Helper()
+	service, dir := stack.APNsServer(t, stack.APNsOptions{}), t.TempDir()
+	file := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	p8, err := service.NewKey("TEAM012345", "KEY0123456")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expiry = time.Now().Add(10*24*time.Hour + time.Hour).Truncate(time.Second)
+	leaf, private, err := service.NewCertificate("org.example", expiry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withKey, withCertificate := apns.Defaults(), apns.Defaults()
+	withKey.KeyFile, withKey.KeyID, withKey.TeamID, withKey.Topic = file("key.p8", p8), "KEY0123456", "TEAM012345", "org.example"
+	withCertificate.CertFile = file("cert.pem", append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...))
+	cfg.Apps = apps.Config{"ios.key": &withKey, "ios.certificate": &withCertificate}
+	return expiry
+}
+
+// told is a log that can be read while it is written.
+type told struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *told) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *told) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // produce writes records of topic, key and value.

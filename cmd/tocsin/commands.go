@@ -19,7 +19,7 @@ import (
 
 type commandLine struct {
 	Worker     workerCommand     `cmd:"" help:"Run the pipeline until SIGTERM or SIGINT."`
-	Check      checkCommand      `cmd:"" help:"Look whether the pipeline could run: configuration, topics, Redis."`
+	Check      checkCommand      `cmd:"" help:"Look whether the pipeline could run: configuration, topics, Redis, the credentials of apps."`
 	Explain    explainCommand    `cmd:"" help:"Say why a user is, or is not, notified of an event: rule by rule, condition by condition."`
 	Topics     topicsCommand     `cmd:"" help:"Kafka topics."`
 	Rooms      roomsCommand      `cmd:"" help:"Rooms' state."`

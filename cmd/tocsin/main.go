@@ -6,6 +6,7 @@
 //	tocsin topics create --config tocsin.yaml   make the topics that are missing
 //	tocsin rooms import FILE                    take over the state of rooms that were there before
 //	tocsin pushers guard|restore|list           see and undo what became of users' pushers
+//	tocsin pushers test --user U --app A        send a test notification, and say what became of it
 //	tocsin pause, resume, paused                hold sending, and let it go on
 //	tocsin rebuild                              bring back from Kafka what Redis has lost
 //	tocsin dead-letter list|show|replay         look at what could not be delivered or read, and send it back

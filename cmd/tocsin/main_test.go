@@ -71,6 +71,9 @@ func TestMisuse(t *testing.T) {
 		{"restore what", nil, []string{"pushers", "restore"}, "tocsin: missing flags: --app=GLOB, --since=TIME\nTry tocsin --help.\n"},
 		{"restore since when", nil, []string{"pushers", "restore", "--app=*", "--since=yesterday"}, "tocsin: --since: \"yesterday\" is neither a time such as 2026-01-31T08:00:00Z nor a duration such as 2h\nTry tocsin --help.\n"},
 		{"whose pushers", nil, []string{"pushers", "list", "--user=alice"}, "tocsin: pushers list: --user must be a user id, such as @alice:example.org\nTry tocsin --help.\n"},
+		{"test what", nil, []string{"pushers", "test"}, "tocsin: missing flags: --app=GLOB, --user=@USER:SERVER\nTry tocsin --help.\n"},
+		{"test whom", nil, []string{"pushers", "test", "--user=alice", "--app=*"}, "tocsin: pushers test: --user must be a user id, such as @alice:example.org\nTry tocsin --help.\n"},
+		{"test no pattern", nil, []string{"pushers", "test", "--user=@a:b", "--app={a"}, "tocsin: pushers test: \"{a\" is no pattern of app ids, such as im.vector.app.*: glob: syntax error at 2: unclosed `{`\nTry tocsin --help.\n"},
 		{"nothing configured", nil, []string{"check"}, "tocsin: the configuration has a fault:\n  homeserver.server_name: is required: what stands after the colon in the users' ids, such as example.org\n"},
 		{"no such configuration", nil, []string{"check", "--config", "nowhere.yaml"}, "tocsin: the configuration can't be read: open nowhere.yaml: no such file or directory\n"},
 		{"a configuration with faults", nil, []string{"worker", "--config", file}, faults},
@@ -103,7 +106,7 @@ func TestHelp(t *testing.T) {
 	var all strings.Builder
 	for _, args := range []string{"--help", "worker --help", "check --help", "topics --help", "topics create --help", "rooms --help", "rooms import --help", "rebuild --help", "dead-letter --help", "dead-letter list --help", "dead-letter show --help", "dead-letter replay --help",
 		"offsets --help", "offsets show --help", "offsets reset --help", "pushers --help", "pushers guard --help",
-		"pushers guard show --help", "pushers guard reset --help", "pushers restore --help", "pushers list --help", "pause --help", "resume --help", "paused --help", "appconfig --help", "health --help", "version --help"} {
+		"pushers guard show --help", "pushers guard reset --help", "pushers restore --help", "pushers list --help", "pushers test --help", "pause --help", "resume --help", "paused --help", "appconfig --help", "health --help", "version --help"} {
 		status, stdout, stderr := run(t, nil, strings.Fields(args)...)
 		if status != succeeded || stderr != "" {
 			t.Errorf("%s: status %d, %s", args, status, stderr)

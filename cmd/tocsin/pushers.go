@@ -1,6 +1,6 @@
 package main
 
-// The commands about pushers: the rejection guard, restoring, listing.
+// The commands about pushers: the rejection guard, restoring, listing, trying.
 
 import (
 	"context"
@@ -14,6 +14,7 @@ type pushersCommand struct {
 	Guard   guardCommand          `cmd:"" help:"The rejection guard, which holds pushers when an app's pushkeys are rejected in a wave."`
 	Restore restorePushersCommand `cmd:"" help:"Bring removed pushers back. The last 30 days are kept."`
 	List    listPushersCommand    `cmd:"" help:"List a user's pushers, and what keeps each from being pushed to. No pushkey is shown."`
+	Test    testPushersCommand    `cmd:"" help:"Send a test notification to a user's pushers, and say in words what their push services answer. Whatever that is, no pusher is removed, and nothing is tried again."`
 }
 
 type guardCommand struct {
@@ -102,4 +103,33 @@ func (c listPushersCommand) Run(ctx context.Context, on call) error {
 		return err
 	}
 	return app.ListPushers(ctx, cfg, c.User, on.stdout)
+}
+
+type testPushersCommand struct {
+	configFlag
+	User    string `required:"" help:"The user." placeholder:"@USER:SERVER"`
+	App     string `required:"" help:"App ids, as a pattern: im.vector.app.*, or * for all." placeholder:"GLOB"`
+	Pushkey string `help:"This pusher only, by the hash of its pushkey that list shows." placeholder:"HASH"`
+	Type    string `help:"Type of the event that the notification seems to be about. Apps that are told of calls alone want m.call.invite, and ring." default:"m.room.message" placeholder:"TYPE"`
+	Force   bool   `help:"Send even what a worker would not: to pushers that are paused, held or disabled, and to users in shadow."`
+}
+
+// Validate is kong's hook: what can't be is a wrong command line.
+func (c testPushersCommand) Validate() error {
+	if c.User == "" || c.App == "" {
+		return nil // kong says that it is missing
+	}
+	if err := app.CheckApps(c.App); err != nil {
+		return err
+	}
+	return checkUser(c.User)
+}
+
+// Run prints what each push service answers.
+func (c testPushersCommand) Run(ctx context.Context, on call) error {
+	cfg, err := c.load(on.environ)
+	if err != nil {
+		return err
+	}
+	return app.TryPushers(ctx, cfg, app.TryOptions{UserID: c.User, Apps: c.App, Pushkey: c.Pushkey, Type: c.Type, Force: c.Force}, on.stdout)
 }

@@ -15,7 +15,12 @@ import (
 // maxArgument is how long an argument may be, in characters. What it leaves is still fitted into the payload as a whole.
 const maxArgument = 1024
 
-// alert is the loc-key and the loc-args of n, as Matrix clients for iOS have their translations; "" if there is nothing to show. Content is told
+// shows says that n is anything to show: of the changes of memberships, only invites are.
+func shows(n *pushers.Notification) bool {
+	return n.Type != "m.room.member" || n.UserIsTarget && n.Membership == "invite"
+}
+
+// alert is the loc-key and the loc-args of n, which shows something, as Matrix clients for iOS have their translations. Content is told
 // only withContent.
 //
 // The order of the arguments belongs to the key. That ACTION_FROM_USER_IN_ROOM names the room first is no mistake here.
@@ -38,10 +43,7 @@ func alert(n *pushers.Notification, withContent bool) (key string, args []string
 		}
 		return "VOICE_CALL_FROM_USER", []string{from}
 	case "m.room.member":
-		switch {
-		case !n.UserIsTarget || n.Membership != "invite":
-			return "", nil
-		case room == "":
+		if room == "" {
 			return "USER_INVITE_TO_CHAT", []string{from}
 		}
 		return "USER_INVITE_TO_NAMED_ROOM", []string{from, room}

@@ -55,6 +55,12 @@ func TestAlert(t *testing.T) {
 			if tc.change != nil {
 				tc.change(&n)
 			}
+			if shown := shows(&n); shown != (tc.key != "") {
+				t.Errorf("shows something: %v", shown)
+			}
+			if tc.key == "" {
+				return
+			}
 			key, args := alert(&n, true)
 			if diff := cmp.Diff(tc.args, args); key != tc.key || diff != "" {
 				t.Errorf("got %s, want %s; (-want +got)\n%s", key, tc.key, diff)

@@ -3,9 +3,6 @@ package apns
 import (
 	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -13,68 +10,46 @@ import (
 	"tocsin/test/stack"
 )
 
-// BenchmarkSend is the whole way of a notification through a Sender to the embedded service on the same machine and back: payload, HTTP/2, TLS, verdict.
-func BenchmarkSend(b *testing.B) {
-	for _, form := range []string{FormEventIDOnly, FormFull} {
-		for _, inFlight := range []int{1, 16, 64, 512} {
-			b.Run(fmt.Sprintf("%s/%d", form, inFlight), func(b *testing.B) {
-				bed := newBed(b, stack.APNsOptions{Observe: func(stack.APNsPush) {}})
-				bed.cfg.Form = form
-				benchmark(b, bed, inFlight)
+// BenchmarkThroughput is the whole way of notifications through a Sender to the embedded service on the same machine and back: payload, HTTP/2, TLS, verdict; so many
+// of them under way at once, and each answered at once or after a while.
+func BenchmarkThroughput(b *testing.B) {
+	for _, tc := range []struct {
+		form     string
+		answered time.Duration
+		underWay int
+	}{
+		{FormEventIDOnly, 0, 1}, {FormEventIDOnly, 0, 64}, {FormEventIDOnly, 0, 512}, {FormFull, 0, 64}, {FormEventIDOnly, 100 * time.Millisecond, 512},
+	} {
+		b.Run(fmt.Sprintf("%s/answered_after_%v/%d_under_way", tc.form, tc.answered, tc.underWay), func(b *testing.B) {
+			bed := newBed(b, stack.APNsOptions{
+				Observe: func(stack.APNsPush) {},
+				Answer:  func(stack.APNsPush) stack.APNsAnswer { return stack.APNsAnswer{Delay: tc.answered} },
 			})
-		}
+			bed.cfg.Form = tc.form
+			s, ds := bed.sender(b, Options{}), deliveries(1024, tc.form)
+			stack.Throughput(b, b.N, tc.underWay, func(i int) {
+				if o := s.Send(context.Background(), ds[i%len(ds)]); o.Verdict != pushers.Delivered {
+					b.Errorf("%+v", o)
+				}
+			})
+		})
 	}
 }
 
-// BenchmarkSlowService is the same with a service that takes its time.
-func BenchmarkSlowService(b *testing.B) {
-	bed := newBed(b, stack.APNsOptions{Observe: func(stack.APNsPush) {}, Answer: func(stack.APNsPush) stack.APNsAnswer { return stack.APNsAnswer{Delay: 100 * time.Millisecond} }})
-	benchmark(b, bed, 512)
-}
-
-func benchmark(b *testing.B, bed *bed, inFlight int) {
-	s := bed.sender(b, Options{})
-	n := message()
-	if bed.cfg.Form == FormEventIDOnly {
-		n = elements()
+// deliveries are notifications of one event to as many devices.
+func deliveries(number int, form string) []pushers.Delivery {
+	n := elements()
+	if form == FormFull {
+		n = message()
 	}
-	ds := make([]pushers.Delivery, 1024)
+	ds := make([]pushers.Delivery, number)
 	for i := range ds {
 		ds[i] = numbered(i)
 		key := ds[i].Notification.Device.Pusher.Pushkey
 		ds[i].Notification = n
 		ds[i].Notification.Device.Pusher.Pushkey = key
 	}
-	if o := s.Send(context.Background(), ds[0]); o.Verdict != pushers.Delivered {
-		b.Fatalf("%+v", o)
-	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	b.ReportAllocs()
-	before := processorTime(b)
-	b.ResetTimer()
-	for range inFlight {
-		wg.Go(func() {
-			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
-				if o := s.Send(context.Background(), ds[i%int64(len(ds))]); o.Verdict != pushers.Delivered {
-					b.Errorf("%+v", o)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "notifications/s")
-	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op") // of both ends: what remains comparable on a busy machine
-}
-
-// processorTime is what this process has used so far.
-func processorTime(b *testing.B) time.Duration {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	return ds
 }
 
 // BenchmarkPayload is the payload alone, as it is and cut.

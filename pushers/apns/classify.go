@@ -116,12 +116,13 @@ type attempt struct {
 	header http.Header // of the answer
 	reply  []byte      // its body
 
-	err       error   // why there is no answer
-	sent      bool    // the request left: it may have been received in full
-	linked    bool    // there was a connection for it
-	goAway    *goAway // the server has given up the connection; nil if it has not
-	silent    bool    // nothing was heard on the connection since the request began
-	certified bool    // a certificate proves who sends
+	err       error        // why there is no answer
+	sent      bool         // the request left: it may have been received in full
+	linked    bool         // there was a connection for it
+	goAway    *goAway      // the server has given up the connection; nil if it has not
+	alert     *net.OpError // the server has ended TLS; nil if it has not, or err says so
+	silent    bool         // nothing was heard on the connection since the request began
+	certified bool         // a certificate proves who sends
 }
 
 // facts are what an answer is held against.
@@ -179,7 +180,7 @@ func (what action) judge(o pushers.Outcome, timestamp int64, f facts) judgement 
 		o.Verdict, o.RetryAfter = pushers.Gone, 0
 	case suspect:
 		if !f.proven {
-			o.Verdict, o.RetryAfter, o.Cause = pushers.Misconfigured, untilFixed, errors.New(o.Reason+", but no device token was accepted lately: topic or environment of the app may be wrong")
+			o.RetryAfter, o.Cause = untilFixed, errors.New(o.Reason+", but no device token was accepted lately: topic or environment of the app may be wrong")
 			o.Reason = reasonUnproven
 			return judgement{outcome: o}
 		}
@@ -224,6 +225,9 @@ func classifyError(a attempt) judgement {
 	o := pushers.Outcome{Verdict: pushers.Retry, Reason: reasonConnect, Cause: a.err}
 	if refused, ok := a.refused(); ok {
 		o.Verdict, o.RetryAfter, o.Reason = pushers.Misconfigured, untilFixed, refused
+		if a.alert != nil {
+			o.Cause = a.alert
+		}
 		return judgement{outcome: o, replace: true}
 	}
 	var failed *dialError
@@ -260,8 +264,8 @@ func (a attempt) refused() (reason string, ok bool) {
 			}
 		}
 	}
-	var alert *net.OpError
-	if !a.certified || !errors.As(a.err, &alert) || alert.Op != "remote error" {
+	alert := a.alert
+	if !a.certified || alert == nil && !errors.As(a.err, &alert) || alert.Op != "remote error" {
 		return "", false
 	}
 	said := alert.Err.Error() // RFC 8446, section 6.2: all that are about a certificate have that in their names, but for one

@@ -151,6 +151,7 @@ func TestClassify(t *testing.T) {
 		{name: "certificate refused", in: linked(alert, func(a *attempt) { a.sent, a.certified = true, true }), want: config("certificate_refused", 0), replace: true},
 		{name: "certificate refused at the handshake", in: attempt{err: &dialError{reasonTLS, alert}, certified: true}, want: config("certificate_refused", 0), replace: true},
 		{name: "an alert of another kind", in: linked(&net.OpError{Op: "remote error", Err: errors.New("tls: internal error")}, func(a *attempt) { a.sent, a.certified = true, true }), want: is(uncertain, "no_answer", 0)},
+		{name: "an alert that was heard beside the error", in: linked(errors.New("broken pipe"), func(a *attempt) { a.certified, a.alert = true, alert }), want: config("certificate_refused", 0), replace: true},
 		{name: "an alert, but no certificate", in: linked(alert, sent), want: is(uncertain, "no_answer", 0)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -173,7 +174,7 @@ func TestClassify(t *testing.T) {
 func TestClassifyUnproven(t *testing.T) {
 	t.Parallel()
 	for reason, want := range map[string]pushers.Verdict{
-		"400 BadDeviceToken": pushers.Misconfigured, "400 DeviceTokenNotForTopic": pushers.Misconfigured, "410 Unregistered": pushers.Gone, "410 ExpiredToken": pushers.Gone,
+		"400 BadDeviceToken": pushers.Retry, "400 DeviceTokenNotForTopic": pushers.Retry, "410 Unregistered": pushers.Gone, "410 ExpiredToken": pushers.Gone,
 	} {
 		var status int
 		var word string

@@ -6,7 +6,7 @@ package apns
 //   - Its defaults are package variables that others may change: a client is made here from its parts.
 //   - It escapes the payload for HTML, which makes it longer: the transport below puts the exact bytes in its place.
 //   - It can't send an expiration of 0 ("try once"), which is a thing of its own: the transport adds the header.
-//   - Renewing a token, it drops the error of signing and sends the old one: tokens are made by [Tokens], and the transport adds them.
+//   - Renewing a token, it drops the error of signing and sends the old one; and each process of a deployment would have another one: tokens are made by [Tokens], and the transport adds them.
 //   - It follows redirects, with the payload and the device token: it is told not to.
 //   - It reads replies without a bound, and forgets the status of one that is no JSON: the transport keeps them, and hands it an empty one.
 //   - Its errors have the URL in them, and so the device token: they are stripped.
@@ -17,10 +17,10 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/sideshow/apns2"
 	"github.com/sideshow/apns2/token"
@@ -41,7 +41,7 @@ const maxReply = 16 << 10
 type exchange struct {
 	push   *push
 	body   []byte // exactly what goes out
-	bearer string // the provider token; "" if a certificate proves who sends
+	bearer string // the provider token, as a header has it; "" if a certificate proves who sends
 	link   *link
 
 	status int
@@ -88,12 +88,13 @@ type shaper struct{ next http.RoundTripper }
 func (s shaper) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := r.Context().Value(exchangeKey{}).(*exchange)
 	r.Body.Close()
-	out := *r // the one that came is not ours to change
-	out.Header = r.Header.Clone()
+	out := *r                                       // the one that came is not ours to change
+	out.Header = make(http.Header, len(r.Header)+3) // with room for the credential
+	maps.Copy(out.Header, r.Header)
 	if x.push.expires != keepAsLong {
-		out.Header.Set("Apns-Expiration", strconv.FormatInt(x.push.expires, 10))
+		out.Header["Apns-Expiration"] = []string{strconv.FormatInt(x.push.expires, 10)}
 	}
-	out.Header.Set("User-Agent", outbound.UserAgent)
+	out.Header["User-Agent"] = []string{outbound.UserAgent}
 	out.ContentLength = int64(len(x.body))
 	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
 	out.Body, _ = out.GetBody()
@@ -102,7 +103,9 @@ func (s shaper) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x.status, x.header = resp.StatusCode, resp.Header
-	x.reply, _ = io.ReadAll(io.LimitReader(resp.Body, maxReply)) // a reply that breaks off is read as far as it goes: its status has come
+	if resp.ContentLength != 0 { // as that of a push that was taken is
+		x.reply, _ = io.ReadAll(io.LimitReader(resp.Body, maxReply)) // a reply that breaks off is read as far as it goes: its status has come
+	}
 	resp.Body.Close()
 	resp.Body = http.NoBody
 	return resp, nil
@@ -123,18 +126,9 @@ func (c carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 		out.Header = r.Header.Clone()
 		r = &out
 	}
-	r.Header["Authorization"] = []string{"bearer " + x.bearer}
+	r.Header["Authorization"] = []string{x.bearer}
 	return x.link.client.RoundTrip(r)
 }
 
 // parseKey reads a .p8 file.
 func parseKey(p8 []byte) (*ecdsa.PrivateKey, error) { return token.AuthKeyFromBytes(p8) }
-
-// sign makes a provider token, and says when it was made.
-func sign(k signingKey) (bearer string, at time.Time, err error) {
-	t := token.Token{AuthKey: k.private, KeyID: k.id, TeamID: k.team}
-	if _, err := t.Generate(); err != nil {
-		return "", time.Time{}, err
-	}
-	return t.Bearer, time.Unix(t.IssuedAt, 0), nil
-}

@@ -5,4 +5,7 @@
 // same attempt. A [Sender] makes one attempt and says what came of it as a [pushers.Outcome]; whether there is another one is not decided here.
 //
 // Nothing of content goes to Apple unless [Config.Form] says so.
+//
+// What goes through in a second, and what processor time it takes: go test -run '^$' -bench Throughput ./pushers/apns. Nothing is lost at faults:
+// TOCSIN_TEST_SOAK=50000 go test -run Soak ./pushers/apns.
 package apns

@@ -4,6 +4,7 @@ package apns
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,8 @@ type frames struct {
 	answered chan struct{} // closed when the first answer comes, or the connection ends
 	once     sync.Once
 	goAway   atomic.Pointer[goAway]
-	heard    atomic.Int64 // when something was read last, in nanoseconds since 1970
+	alert    atomic.Pointer[net.OpError] // why the server has ended TLS; the client of the library does not always hand it on
+	heard    atomic.Int64                // when something was read last, in nanoseconds since 1970
 
 	// The reader's alone: how far it is in a frame.
 	head  [9]byte
@@ -38,6 +40,8 @@ const (
 	typeGoAway  = 0x7
 
 	maxDebug = 1 << 10 // of a GOAWAY's payload that are kept
+
+	lastWords = 100 * time.Millisecond // that a connection which can't be written to is read for
 )
 
 func watch(conn net.Conn) *frames { return &frames{Conn: conn, answered: make(chan struct{})} }
@@ -49,7 +53,27 @@ func (f *frames) Read(b []byte) (int, error) {
 		f.heard.Store(time.Now().UnixNano())
 		f.see(b[:n])
 	}
+	f.note(err)
 	return n, err
+}
+
+// Write implements [net.Conn]. If it fails before anything came from the server, what the server said when it hung up is read: that it refuses a certificate, it says after the
+// handshake, when requests are on their way.
+func (f *frames) Write(b []byte) (int, error) {
+	n, err := f.Conn.Write(b)
+	if err != nil && f.heard.Load() == 0 {
+		_ = f.Conn.SetReadDeadline(time.Now().Add(lastWords)) // the connection is of no use any more
+		_, why := f.Conn.Read(make([]byte, maxDebug))
+		f.note(why)
+	}
+	return n, err
+}
+
+// note keeps the alert with which the server has ended TLS.
+func (f *frames) note(err error) {
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "remote error" {
+		f.alert.Store(op)
+	}
 }
 
 // Close implements [net.Conn].

@@ -68,14 +68,21 @@ func (c *Config) deviceToken(pushkey string) (string, error) {
 	if c.TokenFormat == TokenHex {
 		token, err = hex.DecodeString(pushkey)
 	} else {
-		// Apps pad or not, and write either alphabet.
-		plain := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(pushkey, "="))
-		token, err = base64.RawStdEncoding.DecodeString(plain)
+		token, err = decodeBase64(pushkey)
 	}
 	if err != nil || len(token) == 0 || len(token) > maxToken {
 		return "", errPushkey
 	}
 	return hex.EncodeToString(token), nil
+}
+
+// decodeBase64 reads either alphabet, padded or not, as apps write them.
+func decodeBase64(s string) ([]byte, error) {
+	alphabet := base64.RawStdEncoding
+	if strings.ContainsAny(s, "-_") {
+		s, alphabet = strings.NewReplacer("+", "-", "/", "_").Replace(s), base64.RawURLEncoding
+	}
+	return alphabet.DecodeString(strings.TrimRight(s, "="))
 }
 
 // topic is the app's bundle id with what its push type wants behind it.
@@ -116,7 +123,8 @@ func (c *Config) collapseID(d *pushers.Delivery) string {
 
 // named is a short name of parts that does not tell them.
 func named(parts ...string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q", parts))
+	var space [256]byte
+	sum := sha256.Sum256(fmt.Appendf(space[:0], "%q", parts))
 	return base64.RawURLEncoding.EncodeToString(sum[:24])
 }
 
@@ -133,5 +141,6 @@ func apnsID(d *pushers.Delivery) string {
 		u = sum[:16]
 	}
 	u[6], u[8] = u[6]&0x0f|0x80, u[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+	digits := hex.EncodeToString(u)
+	return digits[:8] + "-" + digits[8:12] + "-" + digits[12:16] + "-" + digits[16:20] + "-" + digits[20:]
 }

@@ -57,10 +57,10 @@ func loadKey(cfg Config) (*identity, error) {
 		}
 	}
 	key := &signingKey{team: cfg.TeamID, id: id, private: private, print: sha256.Sum256(p8)}
-	if _, _, err := sign(*key); err != nil { // a key of another curve shows only here
+	if _, err := sign(*key, time.Now()); err != nil { // a key of another curve shows only here
 		return nil, fmt.Errorf("key_file: %s can't sign provider tokens: %w", cfg.KeyFile, err)
 	}
-	return &identity{key: key, print: sha256.Sum256([]byte(key.name()))}, nil
+	return &identity{key: key, print: sha256.Sum256(fmt.Appendf(nil, "%q %q %x", key.team, key.id, key.print))}, nil
 }
 
 // keyIDOf is the key id in the name of a file, as Apple names it, or of the file that it links to: so that a new key can be put there without a new configuration.

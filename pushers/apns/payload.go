@@ -47,17 +47,50 @@ func (p payload) body(limit int) []byte {
 	return fit(p.object, limit)
 }
 
+// subject is what a device is told of.
+type subject uint8
+
+const (
+	noSubject    subject = iota
+	onlyCounts           // as on a badge
+	onlyIDs              // of the event, with counts
+	whatHappened         // in texts, with ids and counts
+)
+
+// subject decides what a device is told of n, and reads nothing of what that will be.
+func (c *Config) subject(n *pushers.Notification) subject {
+	alone := noSubject // counts can be told by apps that show alerts, or nothing so far
+	if c.withCounts(n) && (c.PushType == "" || c.PushType == PushAlert || c.PushType == PushBackground) {
+		alone = onlyCounts
+	}
+	switch {
+	case n.CountsOnly():
+		return alone
+	case !c.tells(n.Type):
+		return noSubject
+	case c.Form == FormEventIDOnly || n.Device.Pusher.Format == pushers.FormatEventIDOnly || c.PushType == PushBackground:
+		return onlyIDs
+	case !shows(n):
+		return alone
+	}
+	return whatHappened
+}
+
 func (c *Config) payload(n *pushers.Notification) payload {
-	if n.CountsOnly() {
-		return c.counts(n)
+	switch c.subject(n) {
+	case onlyCounts:
+		badge := number(n.Counts.Unread + n.Counts.MissedCalls)
+		return payload{object{{name: "aps", value: object{{name: "badge", value: badge}}}}, PushAlert}
+	case onlyIDs:
+		return c.identifying(n, defaultPayload(n.Device.Pusher.Data))
+	case whatHappened:
+		return c.alerting(n, defaultPayload(n.Device.Pusher.Data))
 	}
-	if !c.tells(n.Type) {
-		return payload{}
-	}
-	o := defaultPayload(n.Device.Pusher.Data)
-	if c.Form != FormEventIDOnly && n.Device.Pusher.Format != pushers.FormatEventIDOnly && c.PushType != PushBackground {
-		return c.alerting(n, o)
-	}
+	return payload{}
+}
+
+// identifying is the payload of an event without its texts.
+func (c *Config) identifying(n *pushers.Notification, o object) payload {
 	if c.PushType == PushBackground {
 		o.set("aps", silent(o.aps()))
 	}
@@ -71,12 +104,9 @@ func (c *Config) payload(n *pushers.Notification) payload {
 	return payload{o, c.typeOf(o)}
 }
 
-// alerting is the payload of an event with its texts. What shows nothing is its counts alone.
+// alerting is the payload of an event with its texts.
 func (c *Config) alerting(n *pushers.Notification, o object) payload {
 	key, args := alert(n, c.Form == FormFull)
-	if key == "" {
-		return c.counts(n)
-	}
 	list := make(texts, len(args))
 	for i, arg := range args {
 		list[i] = text(arg)
@@ -101,15 +131,6 @@ func (c *Config) event(n *pushers.Notification, o *object) {
 	if c.IncludeType {
 		o.set("type", quoted(n.Type))
 	}
-}
-
-// counts tells counts alone. They can be shown by apps that show alerts, or nothing so far.
-func (c *Config) counts(n *pushers.Notification) payload {
-	if !c.withCounts(n) || c.PushType != "" && c.PushType != PushAlert && c.PushType != PushBackground {
-		return payload{}
-	}
-	badge := number(n.Counts.Unread + n.Counts.MissedCalls)
-	return payload{object{{name: "aps", value: object{{name: "badge", value: badge}}}}, PushAlert}
 }
 
 func (c *Config) withCounts(n *pushers.Notification) bool {

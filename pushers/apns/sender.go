@@ -5,6 +5,7 @@ package apns
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sideshow/apns2"
+	"golang.org/x/net/http2"
 
 	"tocsin/clock"
 	"tocsin/credential"
@@ -111,10 +113,14 @@ func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	if p.payload.object == nil {
 		return pushers.Outcome{Verdict: pushers.Delivered, Reason: reasonNothing}
 	}
+	x := &exchange{push: &p, body: p.payload.body(s.cfg.limit())}
+	return s.deliver(ctx, x, d.Notification.Device.Pusher.PushkeyTS)
+}
+
+// deliver makes one attempt with x; registered is when its pushkey was set. Each remedy is tried within the time of the attempt.
+func (s *Sender) deliver(ctx context.Context, x *exchange, registered int64) pushers.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	x := &exchange{push: &p, body: p.payload.body(s.cfg.limit())}
-	registered := d.Notification.Device.Pusher.PushkeyTS
 	tries := map[remedy]int{renewToken: 1, shrink: 1, reconnect: 2}
 	for {
 		j := s.try(ctx, x, registered)
@@ -125,17 +131,18 @@ func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {
 	}
 }
 
-// Account is what Apple counts by, whose wish to be left alone concerns all apps that prove themselves with it: team and key, or "" of a certificate.
+// Account is what Apple counts by, whose wish to be left alone concerns all apps that prove themselves with it: team and key, at one host; or "" of a certificate. Another environment, or a relay,
+// speaks for itself.
 func (s *Sender) Account() string {
 	key := s.links.present().key
 	if key == nil {
 		return ""
 	}
-	return key.team + " " + key.id
+	return key.team + " " + key.id + " " + s.cfg.base()
 }
 
 // Tells says whether the app is told of n at all; [Sender.Send] settles what it is not told without a request.
-func (s *Sender) Tells(n *pushers.Notification) bool { return s.cfg.payload(n).object != nil }
+func (s *Sender) Tells(n *pushers.Notification) bool { return s.cfg.subject(n) != noSubject }
 
 // help does what may help x; false if it can't.
 func (s *Sender) help(x *exchange, r remedy) bool {
@@ -157,16 +164,23 @@ func (s *Sender) try(ctx context.Context, x *exchange, registered int64) judgeme
 	f := facts{registered: registered, proven: s.proven(), now: s.clock.Now()}
 	l, err := s.links.get(ctx)
 	if err != nil {
-		return classify(attempt{err: err, certified: s.links.present().certificate != nil}, f)
+		j := classify(attempt{err: err, certified: s.links.present().certificate != nil}, f)
+		if failed := (*dialError)(nil); errors.As(err, &failed) {
+			j.outcome.Connection = fmt.Sprintf("dial %p", failed) // all who waited for it have the same
+		}
+		return j
 	}
 	defer s.links.put(l)
 	a := attempt{linked: true, certified: l.identity.certificate != nil}
 	began := time.Now().UnixNano()
 	x.link = l
 	if a.err = s.exchange(ctx, x, &a); a.err != nil {
-		a.goAway, a.silent = l.frames.goAway.Load(), l.frames.heard.Load() < began
+		a.goAway, a.alert, a.silent = l.frames.goAway.Load(), l.frames.alert.Load(), l.frames.heard.Load() < began
 	}
 	j := classify(a, f)
+	if stream := (http2.StreamError{}); a.status == 0 && !cutShort(a.err) && !errors.As(a.err, &stream) {
+		j.outcome.Connection = l.frames.LocalAddr().String()
+	}
 	if j.outcome.Verdict == pushers.Delivered && s.links.present() == l.identity {
 		s.accepted.Store(f.now.UnixNano())
 	}

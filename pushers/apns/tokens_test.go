@@ -20,8 +20,58 @@ func testKey(t *testing.T) signingKey {
 	return *id.key
 }
 
-// A token lives between 20 and 50 minutes, and is one for all.
+// A token is used for 20 minutes at least and never older than 50, whenever a process starts; and after an hour or so all processes change theirs at the same time, and have the same.
 func TestTokenLife(t *testing.T) {
+	t.Parallel()
+	key := testKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		var processes [30]*Tokens
+		type use struct {
+			bearer string
+			since  time.Time
+		}
+		var last [30]use
+		begin := time.Now().Truncate(tokenWindow)
+		issued := map[string]time.Time{}
+		for minute := range 300 {
+			now := time.Now()
+			for i := range processes {
+				if i == minute {
+					processes[i] = NewTokens()
+				}
+				if processes[i] == nil {
+					continue
+				}
+				bearer, err := processes[i].get(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, known := issued[bearer]; !known {
+					issued[bearer] = now.Truncate(tokenWindow)
+				}
+				if age := now.Sub(issued[bearer]); age >= 50*time.Minute {
+					t.Fatalf("process %d uses a token after %v", i, age)
+				}
+				if bearer != last[i].bearer {
+					if last[i].bearer != "" && now.Sub(last[i].since) < 20*time.Minute {
+						t.Fatalf("process %d changed its token after %v", i, now.Sub(last[i].since))
+					}
+					last[i] = use{bearer, now}
+				}
+				if minute >= 120 && bearer != last[0].bearer {
+					t.Fatalf("after two hours process %d has another token than the first, %v into the window", i, now.Sub(now.Truncate(tokenWindow)))
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		if want := int(time.Since(begin) / tokenWindow); len(issued) != want {
+			t.Errorf("%d tokens in %d windows", len(issued), want)
+		}
+	})
+}
+
+// Apple calls a token expired: there is no other within 20 minutes, and then one for all.
+func TestTokenAfterExpiry(t *testing.T) {
 	t.Parallel()
 	key := testKey(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -30,57 +80,46 @@ func TestTokenLife(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		get := func() string {
-			got, err := tokens.get(key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return got
-		}
-		for age := time.Duration(0); age < 48*time.Minute; age += time.Minute {
-			if get() != first {
-				t.Fatalf("another token after %v", age)
-			}
-			time.Sleep(time.Minute)
-		}
-		time.Sleep(2 * time.Minute)
-		second := get()
-		if second == first {
-			t.Fatal("the same token after 50 minutes")
-		}
-		// Apple calls one expired: there is no other within 20 minutes.
 		time.Sleep(19 * time.Minute)
-		if got, err := tokens.after(key, second); got != "" || err != nil {
+		if got, err := tokens.after(key, first); got != "" || err != nil {
 			t.Errorf("after 19 minutes: %q, %v", got, err)
 		}
-		if got, _ := tokens.after(key, first); got != second {
-			t.Error("one who was late does not get the newer one")
-		}
 		time.Sleep(2 * time.Minute)
-		third, err := tokens.after(key, second)
-		if third == "" || third == second || err != nil {
-			t.Errorf("after 21 minutes: %q, %v", third, err)
+		second, err := tokens.after(key, first)
+		if second == "" || second == first || err != nil {
+			t.Errorf("after 21 minutes: %q, %v", second, err)
 		}
-		if got, _ := tokens.after(key, second); got != third || get() != third {
+		got, _ := tokens.after(key, first)
+		if now, _ := tokens.get(key); got != second || now != second {
 			t.Error("it was renewed twice")
 		}
 	})
 }
 
-// All apps and senders of a process prove themselves with one token for a team and key. The service would refuse another.
+// All apps and senders of all processes prove themselves with one token for a team and key. The service would refuse another.
 func TestOneTokenForAll(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, stack.APNsOptions{})
-	tokens := NewTokens()
+	until(t, "a window that lasts", func() bool {
+		now := time.Now()
+		return now.Add(9 * time.Second).Truncate(tokenWindow).Equal(now.Truncate(tokenWindow))
+	})
 	var wg sync.WaitGroup
-	for range 5 {
-		s := b.sender(t, Options{Tokens: tokens})
-		time.Sleep(10 * time.Millisecond)
-		wg.Go(func() { allDelivered(t, crowd(t, s, 20)) })
+	for range 3 {
+		tokens := NewTokens() // of a process
+		for range 2 {
+			s := b.sender(t, Options{Tokens: tokens})
+			time.Sleep(10 * time.Millisecond)
+			wg.Go(func() { allDelivered(t, crowd(t, s, 20)) })
+		}
 	}
 	wg.Wait()
-	if len(tokens.made) != 1 {
-		t.Errorf("%d tokens", len(tokens.made))
+	issued := map[int64]bool{}
+	for _, p := range b.received() {
+		issued[p.Issued.Unix()] = true
+	}
+	if len(issued) != 1 {
+		t.Errorf("%d tokens were used", len(issued))
 	}
 }
 
@@ -101,7 +140,7 @@ func TestExpiredProviderToken(t *testing.T) {
 	key := *s.links.present().key
 	tokens.mu.Lock()
 	old := tokens.made[key.name()]
-	old.at = time.Now().Add(-30 * time.Minute) // it could be
+	old.since = time.Now().Add(-30 * time.Minute) // it could be
 	tokens.made[key.name()] = old
 	tokens.mu.Unlock()
 	until(t, "the next second", func() bool { return time.Now().Unix() > expired.Load() })

@@ -7,6 +7,7 @@ package apps
 
 import (
 	"cmp"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -42,6 +43,8 @@ type Options struct {
 type Apps struct {
 	gateway *gateway.Sender // of all apps that are not listed
 	listed  []*Entry        // the longest pattern first
+	clock   clock.Clock
+	log     *slog.Logger
 }
 
 // Entry is an app that the configuration lists.
@@ -49,9 +52,11 @@ type Entry struct {
 	Name     string // as the configuration has it: an app id, or a pattern of them
 	Provider string // see [pushers.Route]
 
-	pattern pushers.AppPattern
-	sender  closer
-	route   func(d *pushers.Delivery) pushers.Route
+	pattern  pushers.AppPattern
+	sender   closer
+	route    func(d *pushers.Delivery) pushers.Route
+	check    func(ctx context.Context) Finding // see Check
+	expiring expiring                          // its credentials; nil if they never expire
 }
 
 // closer is a sender of any kind.
@@ -63,22 +68,14 @@ type closer interface {
 // Open makes the senders. It reads the files that the configuration names, and connects to nobody. An error has a line for each app that can't be told, which begins with the path of the key
 // that it is about. Close them when nobody sends any more.
 func Open(cfg Config, opts Options) (*Apps, error) {
-	if opts.Clock == nil {
-		opts.Clock = clock.System{}
-	}
-	if opts.Log == nil {
-		opts.Log = slog.Default()
-	}
-	opts.GatewayOptions.Clock = opts.Clock
-	a := &Apps{gateway: gateway.New(opts.Gateway, opts.GatewayOptions)}
+	opts = opts.complete()
+	a := &Apps{gateway: gateway.New(opts.Gateway, opts.GatewayOptions), clock: opts.Clock, log: opts.Log}
 	tokens := apns.NewTokens()
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(cfg)) {
 		entry, err := open(name, cfg[name], opts, tokens)
 		if err != nil {
-			for line := range strings.SplitSeq(err.Error(), "\n") {
-				errs = append(errs, fmt.Errorf("apps[%s].%s", name, line))
-			}
+			errs = append(errs, of(name, err))
 			continue
 		}
 		a.listed = append(a.listed, entry)
@@ -91,11 +88,38 @@ func Open(cfg Config, opts Options) (*Apps, error) {
 	return a, nil
 }
 
-// open makes the sender of one app. An error begins with a key of the app.
+// complete fills in what is left to the default.
+func (o Options) complete() Options {
+	if o.Clock == nil {
+		o.Clock = clock.System{}
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	o.GatewayOptions.Clock = o.Clock
+	return o
+}
+
+// nameFault says that the name of an app can't be one. It is about no key.
+type nameFault struct{ error }
+
+// of is an error of an app, with the path of the key in each of its lines.
+func of(name string, err error) error {
+	if errors.As(err, &nameFault{}) {
+		return fmt.Errorf("apps[%s]: %w", name, err)
+	}
+	var errs []error
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		errs = append(errs, fmt.Errorf("apps[%s].%s", name, line))
+	}
+	return errors.Join(errs...)
+}
+
+// open makes the sender of one app. An error begins with a key of the app, or is a [nameFault].
 func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, error) {
 	pattern, err := pushers.CompileApps(name)
 	if err != nil {
-		return nil, err
+		return nil, nameFault{err}
 	}
 	e := &Entry{Name: name, pattern: pattern}
 	log := opts.Log.With("app", name)
@@ -106,24 +130,28 @@ func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, erro
 			return nil, err
 		}
 		e.Provider, e.sender, e.route = pushers.ProviderAPNs, s, routeAPNs(name, s)
+		e.check, e.expiring = checkAPNs(*app, s), s
 	case *fcm.Config:
 		s, err := fcm.New(*app, fcm.Options{Proxy: opts.Gateway.Proxy.Login(), Wrap: opts.Wrap, Clock: opts.Clock, Log: log})
 		if err != nil {
 			return nil, err
 		}
 		e.Provider, e.sender, e.route = pushers.ProviderFCM, s, routeFCM(name, s)
+		e.check = checkFCM(s)
 	case *webpush.Config:
 		s, err := openWebPush(*app, opts, log)
 		if err != nil {
 			return nil, err
 		}
 		e.Provider, e.sender, e.route = pushers.ProviderWebPush, s, routeWebPush(name, s)
+		e.check = checkWebPush(s)
 	case *Gateway:
 		s, err := openGateway(*app, opts)
 		if err != nil {
 			return nil, err
 		}
 		e.Provider, e.sender, e.route = pushers.ProviderGateway, s, routeGateway(name, s, app.URL)
+		e.check = checkGateway(s, app.URL)
 	default:
 		return nil, fmt.Errorf("type: %T is no way to tell an app", app)
 	}

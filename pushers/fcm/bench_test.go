@@ -31,50 +31,35 @@ func BenchmarkBody(b *testing.B) {
 	}
 }
 
-// BenchmarkSend sends to an FCM on the same machine that answers at once, and to one that takes a tenth of a second, with so many messages under way.
-func BenchmarkSend(b *testing.B) {
-	for _, takes := range []time.Duration{0, 100 * time.Millisecond} {
-		for _, underWay := range []int{1, 16, 64, 512} {
-			b.Run(fmt.Sprintf("answers_in_%v/under_way_%d", takes, underWay), func(b *testing.B) { benchmarkSend(b, takes, underWay) })
-		}
-	}
-}
-
-func benchmarkSend(b *testing.B, takes time.Duration, underWay int) {
-	server := stack.FCMServer(b, stack.FCMOptions{Answer: func(stack.FCMRequest) stack.FCMAnswer { return stack.FCMAnswer{Delay: takes} }})
-	w := &world{FCM: server, file: b.TempDir() + "/account.json", log: &lockedBuffer{}}
-	s := w.another(b, func(c *fcm.Config, _ *fcm.Options) { c.Content = true })
-	if o := s.Send(b.Context(), message()); o.Verdict != pushers.Delivered {
-		b.Fatalf("%+v", o)
-	}
-	var left atomic.Int64
-	left.Store(int64(b.N))
-	var group sync.WaitGroup
-	b.ResetTimer()
-	for range underWay {
-		group.Go(func() {
-			d := message()
-			for left.Add(-1) >= 0 {
+// BenchmarkThroughput is the whole way of messages with content to an FCM on the same machine and back: body, HTTP/2, TLS, verdict; so many of them under way at
+// once, and each answered at once or after a while.
+func BenchmarkThroughput(b *testing.B) {
+	for _, tc := range []struct {
+		answered time.Duration
+		underWay int
+	}{{0, 1}, {0, 64}, {0, 512}, {100 * time.Millisecond, 512}} {
+		b.Run(fmt.Sprintf("answered_after_%v/%d_under_way", tc.answered, tc.underWay), func(b *testing.B) {
+			server := stack.FCMServer(b, stack.FCMOptions{Answer: func(stack.FCMRequest) stack.FCMAnswer { return stack.FCMAnswer{Delay: tc.answered} }})
+			w := &world{FCM: server, file: b.TempDir() + "/account.json", log: &lockedBuffer{}}
+			s, d := w.another(b, func(c *fcm.Config, _ *fcm.Options) { c.Content = true }), message()
+			stack.Throughput(b, b.N, tc.underWay, func(int) {
 				if o := s.Send(context.Background(), d); o.Verdict != pushers.Delivered {
 					b.Errorf("%+v", o)
-					return
 				}
-			}
+			})
 		})
 	}
-	group.Wait()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "notifications/s")
 }
 
-// soakSize is how many notifications a soak has: TOCSIN_SOAK of them, or a few.
+// soakSize is how many notifications a soak has: TOCSIN_TEST_SOAK of them, or a few.
 func soakSize(t *testing.T) int {
-	raw := os.Getenv("TOCSIN_SOAK")
+	raw := os.Getenv("TOCSIN_TEST_SOAK")
 	if raw == "" {
 		return 3000
 	}
 	n, err := strconv.Atoi(raw)
 	if err != nil {
-		t.Fatalf("TOCSIN_SOAK: %v", err)
+		t.Fatalf("TOCSIN_TEST_SOAK: %v", err)
 	}
 	return n
 }

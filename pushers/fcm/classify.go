@@ -72,6 +72,8 @@ type attempt struct {
 	err     error       // why there is no answer
 	sent    bool        // the request left: it may have been received in full
 	shaking bool        // a TLS handshake was begun, and nothing came after it
+
+	connection string // that it had when it failed; "" if none
 }
 
 // classify says what an attempt came to, and what may help. proven says that the service account has sent something before: until then a pushkey that FCM doesn't

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -80,24 +81,39 @@ func members(raw []byte) ([]member, error) {
 	if err := value.Compact(); err != nil {
 		return nil, err
 	}
-	d := jsontext.NewDecoder(bytes.NewReader(value))
+	l := list{of: value}
+	if err := json.Unmarshal(value, &l); err != nil {
+		return nil, err
+	}
+	return l.members, nil
+}
+
+// list reads the members of a JSON object without a copy of each.
+type list struct {
+	of      jsontext.Value // what is read
+	members []member
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (l *list) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if d.PeekKind() != '{' {
-		return nil, errors.New("it is not an object")
+		return errors.New("it is not an object")
 	}
 	_, _ = d.ReadToken() // it is there
-	var all []member
 	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		m := member{name: name.String()}
 		inside, err := d.ReadValue()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		m.value = inside.Clone()
-		all = append(all, m)
+		end := int(d.InputOffset())
+		m.value = l.of[end-len(inside) : end : end] // what the decoder hands out is its own
+		l.members = append(l.members, m)
 	}
-	return all, nil
+	_, err := d.ReadToken()
+	return err
 }

@@ -41,15 +41,16 @@ const (
 
 // message is a request body whose data can still be made shorter.
 type message struct {
-	head   []byte // up to the data
-	fields []field
-	tail   []byte // behind the data
+	head    []byte // up to the data
+	fields  []field
+	written []byte // what the fields are as JSON, one after another
+	tail    []byte // behind the data
 }
 
 // message composes what d tells, in full.
 func (c Config) message(d *pushers.Delivery, now time.Time) (*message, error) {
 	n := &d.Notification
-	m := &message{fields: make([]field, 0, 16)}
+	m := &message{fields: make([]field, 0, 16), written: make([]byte, 0, 1024)}
 	m.head = append(make([]byte, 0, 256), `{"message":{"token":`...)
 	m.head = appendText(m.head, n.Device.Pusher.Pushkey.Reveal())
 	m.head = append(m.head, `,"data":{`...)

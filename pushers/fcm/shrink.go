@@ -34,23 +34,28 @@ type field struct {
 
 // text adds a text that is of no use unless it is whole.
 func (m *message) text(worth worth, name, value string) {
-	if value != "" {
-		m.fields = append(m.fields, newField(worth, name, value))
-	}
+	m.add(field{worth: worth, name: name, value: value})
 }
 
 // prose adds a text that can be cut.
 func (m *message) prose(worth worth, name, value string) {
-	if value != "" {
-		f := newField(worth, name, value)
-		f.isProse = true
-		m.fields = append(m.fields, f)
-	}
+	m.add(field{worth: worth, isProse: true, name: name, value: value})
 }
 
-func newField(worth worth, name, value string) field {
-	raw := append(appendText(make([]byte, 0, len(name)+len(value)+8), name), ':')
-	return field{worth: worth, name: name, value: value, raw: appendText(raw, value)}
+// add adds a field that has a value.
+func (m *message) add(f field) {
+	if f.value == "" {
+		return
+	}
+	start := len(m.written)
+	m.written = appendField(m.written, f.name, f.value)
+	f.raw = m.written[start:len(m.written):len(m.written)]
+	m.fields = append(m.fields, f)
+}
+
+// appendField appends name and value as JSON.
+func appendField(b []byte, name, value string) []byte {
+	return appendText(append(appendText(b, name), ':'), value)
 }
 
 // body is the request body, in at most limit bytes if that can be.
@@ -122,7 +127,7 @@ func (f *field) cut(over int) bool {
 	if end == 0 {
 		return false
 	}
-	*f = newField(f.worth, f.name, f.value[:end]+ellipsis)
-	f.isProse = true
+	f.value = f.value[:end] + ellipsis
+	f.raw = appendField(make([]byte, 0, len(f.raw)), f.name, f.value)
 	return true
 }

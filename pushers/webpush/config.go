@@ -8,6 +8,9 @@
 //
 // A [Sender] makes one attempt and says what came of it as a [pushers.Outcome]. The way of a notification through the package: subscribe (whom?, may we?), [Body]
 // (what to say), seal (for nobody else), vapid (who says it), [outbound.Attempt] (say it), classify (what the answer means).
+//
+// What goes through in a second, and what processor time it takes: go test -run '^$' -bench Throughput ./pushers/webpush. Nothing is lost at faults:
+// TOCSIN_TEST_SOAK=50000 go test -run Soak ./pushers/webpush.
 package webpush
 
 // What an operator can set of an app that is told by Web Push.

@@ -40,18 +40,23 @@ func (w *world) tocsin(args ...string) string {
 	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
-	topics := w.cfg.Topics
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TOCSIN_") }),
-		"TOCSIN_HOMESERVER_SERVER_NAME="+server, "TOCSIN_KAFKA_BROKERS="+strings.Join(w.kafka.Brokers, ","), "TOCSIN_KAFKA_GROUP_PREFIX="+w.cfg.Kafka.GroupPrefix,
-		"TOCSIN_REDIS_ADDRESSES="+w.redis.Addresses[0], "TOCSIN_REDIS_KEY_PREFIX="+w.cfg.Redis.KeyPrefix,
-		"TOCSIN_TOPICS_EVENTS="+topics.Events, "TOCSIN_TOPICS_ACCOUNT="+topics.Account, "TOCSIN_TOPICS_NOTIFICATIONS="+topics.Notifications, "TOCSIN_TOPICS_ROOM_STATE="+topics.RoomState,
-		"TOCSIN_TOPICS_RETRY_PREFIX="+topics.RetryPrefix, "TOCSIN_TOPICS_DEAD_LETTER="+topics.DeadLetter, "TOCSIN_TOPICS_FEEDBACK="+topics.Feedback)
+	cmd.Env = w.environment()
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	if err := cmd.Run(); err != nil {
 		w.Fatalf("tocsin %v: %v\n%s%s", args, err, &out, &complaints)
 	}
 	return out.String()
+}
+
+// environment is the world's configuration, as far as commands need it.
+func (w *world) environment() []string {
+	topics := w.cfg.Topics
+	return append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TOCSIN_") }),
+		"TOCSIN_HOMESERVER_SERVER_NAME="+server, "TOCSIN_KAFKA_BROKERS="+strings.Join(w.kafka.Brokers, ","), "TOCSIN_KAFKA_GROUP_PREFIX="+w.cfg.Kafka.GroupPrefix,
+		"TOCSIN_REDIS_ADDRESSES="+w.redis.Addresses[0], "TOCSIN_REDIS_KEY_PREFIX="+w.cfg.Redis.KeyPrefix,
+		"TOCSIN_TOPICS_EVENTS="+topics.Events, "TOCSIN_TOPICS_ACCOUNT="+topics.Account, "TOCSIN_TOPICS_NOTIFICATIONS="+topics.Notifications, "TOCSIN_TOPICS_ROOM_STATE="+topics.RoomState,
+		"TOCSIN_TOPICS_RETRY_PREFIX="+topics.RetryPrefix, "TOCSIN_TOPICS_DEAD_LETTER="+topics.DeadLetter, "TOCSIN_TOPICS_FEEDBACK="+topics.Feedback)
 }
 
 // says runs a command that must say all of want.

@@ -19,6 +19,7 @@ import (
 	"tocsin/cmd/app"
 	"tocsin/config"
 	"tocsin/pipeline/stream"
+	"tocsin/pushers/webpush"
 	"tocsin/test/stack"
 )
 
@@ -51,6 +52,7 @@ type world struct {
 
 	// pushThrough replaces the way to the gateways; nil: pushDial
 	pushThrough func(ctx context.Context, kind, address string) (net.Conn, error)
+	webPush     webpush.Options // how workers reach the push services of browsers
 
 	mu     sync.Mutex
 	sick   map[string]*hanging                // gateways that don't answer, by host
@@ -120,7 +122,7 @@ func (w *world) startOn(kafkaDial func(ctx context.Context, kind, address string
 	if len(stages) == 0 {
 		stages = nil
 	}
-	worker, err := app.New(w.cfg, app.Options{Stages: stages, Log: log, Clock: w.clock, KafkaDial: kafkaDial, PushDial: w.pushDial})
+	worker, err := app.New(w.cfg, app.Options{Stages: stages, Log: log, Clock: w.clock, KafkaDial: kafkaDial, PushDial: w.pushDial, WebPush: w.webPush})
 	if err != nil {
 		w.Fatal(err)
 	}

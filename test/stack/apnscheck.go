@@ -11,11 +11,13 @@ import (
 	"math/big"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"golang.org/x/net/http2/hpack"
 )
 
 // userID is the attribute that has an app's bundle id in its certificate (RFC 4519, section 2.39).
@@ -51,23 +53,26 @@ type apnsRefusal struct {
 }
 
 // fields are pseudo-headers and headers, by the names that they have on the wire.
-type fields map[string][]string
+type fields []hpack.HeaderField
 
+// get is the value of the first field of that name; "" if there is none.
 func (f fields) get(name string) string {
-	if values := f[name]; len(values) > 0 {
-		return values[0]
+	for i := range f {
+		if f[i].Name == name {
+			return f[i].Value
+		}
 	}
 	return ""
 }
 
 // check says what is wrong with a push; nil if nothing is.
 func (a *APNs) check(p *APNsPush, fields fields) *apnsRefusal {
-	for name, values := range fields {
-		if len(values) != 1 {
+	for i, field := range fields {
+		if slices.ContainsFunc(fields[:i], func(f hpack.HeaderField) bool { return f.Name == field.Name }) {
 			return &apnsRefusal{400, "DuplicateHeaders"}
 		}
-		if !p.set(name, values[0]) {
-			return &apnsRefusal{400, "UnknownHeader " + name} // Apple ignores it; nobody should send it
+		if !p.set(field.Name, field.Value) {
+			return &apnsRefusal{400, "UnknownHeader " + field.Name} // Apple ignores it; nobody should send it
 		}
 	}
 	if fields.get(":method") != http.MethodPost {
@@ -89,7 +94,13 @@ func (a *APNs) check(p *APNsPush, fields fields) *apnsRefusal {
 	if refused := p.checkHeaders(); refused != nil {
 		return refused
 	}
-	return p.checkPayload()
+	if refused := p.checkPayload(); refused != nil {
+		return refused
+	}
+	if strings.Trim(p.Token, "0") == "" { // a token that no device has: Apple looks at all else before
+		return &apnsRefusal{400, "BadDeviceToken"}
+	}
+	return nil
 }
 
 // set takes a header in; false if it is one that no client of Apple sends.

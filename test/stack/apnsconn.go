@@ -28,9 +28,8 @@ type apnsConn struct {
 	number int
 	reader *bufio.Reader
 
-	received    map[uint32]*APNsPush // requests that are not complete; the reader's
-	fields      map[uint32]fields
-	data        int // bytes of the window that are used up; the reader's
+	received    map[uint32]*apnsRequest // those that are not complete; the reader's
+	data        int                     // bytes of the window that are used up; the reader's
 	certificate string
 
 	mu        sync.Mutex // guards what follows, and all writing
@@ -44,15 +43,22 @@ type apnsConn struct {
 	last      uint32 // of goingAway: streams behind it are not taken
 	begun     bool
 	goingAway bool
+	ending    bool // the reader takes nothing more
 	deaf      bool
 	delayed   sync.WaitGroup
 	ended     chan struct{} // closed when the reader has ended
 }
 
+// apnsRequest is a push as far as it has come.
+type apnsRequest struct {
+	push   APNsPush
+	fields fields
+}
+
 func newAPNsConn(a *APNs, conn *tls.Conn, number int) *apnsConn {
 	c := &apnsConn{
 		apns: a, net: conn, number: number, reader: bufio.NewReaderSize(conn, 64<<10), writer: bufio.NewWriterSize(conn, 64<<10),
-		received: map[uint32]*APNsPush{}, fields: map[uint32]fields{}, open: map[uint32]bool{}, streams: 1, ended: make(chan struct{}),
+		received: map[uint32]*apnsRequest{}, open: map[uint32]bool{}, streams: 1, ended: make(chan struct{}),
 	}
 	c.framer = http2.NewFramer(c.writer, c.reader)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -84,12 +90,20 @@ func (c *apnsConn) serve() {
 func (c *apnsConn) end() {
 	c.mu.Lock()
 	goingAway := c.goingAway
+	c.ending = true
 	c.mu.Unlock()
 	if goingAway && c.net.CloseWrite() == nil {
-		_ = c.net.SetReadDeadline(time.Now().Add(time.Second))
+		_ = c.net.SetReadDeadline(time.Now().Add(5 * time.Second))
 		_, _ = io.Copy(io.Discard, c.net)
 	}
 	c.net.Close()
+}
+
+// endReading makes the reader end the connection, unless it does so already: the time that the client has then must not be cut short. c.mu is held.
+func (c *apnsConn) endReading() {
+	if !c.ending {
+		_ = c.net.SetReadDeadline(time.Now())
+	}
 }
 
 func (c *apnsConn) begin() error {
@@ -145,7 +159,6 @@ func (c *apnsConn) take(frame http2.Frame) bool {
 		return c.takeData(f)
 	case *http2.RSTStreamFrame:
 		delete(c.received, f.StreamID)
-		delete(c.fields, f.StreamID)
 		c.write(func() { delete(c.open, f.StreamID) })
 	case *http2.GoAwayFrame:
 		return false
@@ -181,11 +194,8 @@ func (c *apnsConn) takeHeaders(f *http2.MetaHeadersFrame) bool {
 	if tooMany || late {
 		return true
 	}
-	came := fields{}
-	for _, field := range f.Fields {
-		came[field.Name] = append(came[field.Name], field.Value)
-	}
-	c.received[id], c.fields[id] = &APNsPush{Connection: c.number, Certificate: c.certificate, Header: map[string]string{}}, came
+	push := APNsPush{Connection: c.number, Certificate: c.certificate, Header: make(map[string]string, len(f.Fields))}
+	c.received[id] = &apnsRequest{push, f.Fields}
 	if f.StreamEnded() {
 		return c.answer(id)
 	}
@@ -198,10 +208,11 @@ func (c *apnsConn) takeData(f *http2.DataFrame) bool {
 		c.data = 0
 		c.write(func() { _ = c.framer.WriteWindowUpdate(0, used) })
 	}
-	push := c.received[f.StreamID]
-	if push == nil {
+	request := c.received[f.StreamID]
+	if request == nil {
 		return true // of a stream that was refused
 	}
+	push := &request.push
 	push.Payload = append(push.Payload, f.Data()...)
 	if len(push.Payload) > 64<<10 {
 		return false
@@ -214,9 +225,8 @@ func (c *apnsConn) takeData(f *http2.DataFrame) bool {
 
 // answer answers a request that is complete; false ends the connection.
 func (c *apnsConn) answer(id uint32) bool {
-	push, came := c.received[id], c.fields[id]
+	push, came := &c.received[id].push, c.received[id].fields
 	delete(c.received, id)
-	delete(c.fields, id)
 	c.mu.Lock()
 	late, before := c.goingAway && id > c.last, c.complete
 	if !late {
@@ -244,9 +254,11 @@ func (c *apnsConn) answer(id uint32) bool {
 		case <-c.ended:
 		}
 		stays := c.reply(id, push, answer)
-		c.flush()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.writer.Flush()
 		if !stays {
-			_ = c.net.SetReadDeadline(time.Now()) // the reader ends it
+			c.endReading()
 		}
 	})
 	return true
@@ -398,6 +410,6 @@ func (c *apnsConn) goAwayLater() {
 	}
 	c.writer.Flush()
 	if c.goingAway && len(c.open) == 0 {
-		_ = c.net.SetReadDeadline(time.Now()) // the reader ends it
+		c.endReading()
 	}
 }

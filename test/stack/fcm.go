@@ -3,6 +3,7 @@ package stack
 // The embedded FCM: Google's HTTP v1 API for messages, and the endpoint where its access tokens come from.
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -208,11 +209,12 @@ func (f *FCM) TokenRequests() int {
 
 // handleSend answers one request for a message.
 func (f *FCM) handleSend(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err != nil {
+	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), 16<<10)) + bytes.MinRead)
+	if _, err := body.ReadFrom(io.LimitReader(r.Body, 1<<20)); err != nil {
 		return // the client went away in the middle of its request
 	}
-	request := FCMRequest{Path: r.URL.Path, Project: r.PathValue("project"), Proto: r.Proto, Header: r.Header, Body: body}
+	request := FCMRequest{Path: r.URL.Path, Project: r.PathValue("project"), Proto: r.Proto, Header: r.Header, Body: body.Bytes()}
 	answer, refused := f.front(r, &request)
 	if !refused {
 		answer = f.decide(request)

@@ -188,8 +188,17 @@ func fcmSize(m FCMMessage) *FCMFault {
 	for key, value := range m.Data {
 		size += len(key) + len(value)
 	}
-	shown := []any{m.Notification, m.WebPush, m.APNs}
-	if m.Android != nil {
+	var shown []any
+	if m.Notification != nil {
+		shown = append(shown, m.Notification)
+	}
+	if m.WebPush != nil {
+		shown = append(shown, m.WebPush)
+	}
+	if m.APNs != nil {
+		shown = append(shown, m.APNs)
+	}
+	if m.Android != nil && m.Android.Notification != nil {
 		shown = append(shown, m.Android.Notification)
 	}
 	for _, part := range shown {
@@ -197,9 +206,7 @@ func fcmSize(m FCMMessage) *FCMFault {
 		if err != nil {
 			return &FCMFault{Words: err.Error()}
 		}
-		if string(raw) != "null" {
-			size += len(raw)
-		}
+		size += len(raw)
 	}
 	most := fcmMost
 	if m.Token == "" {

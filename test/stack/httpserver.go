@@ -22,6 +22,9 @@ type httpServer struct {
 	served    chan error
 	handling  sync.WaitGroup // requests
 
+	ending sync.Mutex
+	ended  bool // no request is begun any more
+
 	spoiling sync.Mutex
 	spoiled  map[net.Conn]bool // connections that faults have taken from the server
 }
@@ -49,9 +52,10 @@ func (s *httpServer) listen(site Site, address string, how TLS) error {
 func (s *httpServer) serve(server *http.Server) {
 	handler := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.handling.Add(1)
-		defer s.handling.Done()
-		handler.ServeHTTP(w, r)
+		if s.begin() {
+			defer s.handling.Done()
+			handler.ServeHTTP(w, r)
+		}
 	})
 	server.ReadHeaderTimeout = 10 * time.Second
 	server.ErrorLog = log.New(io.Discard, "", 0) // failed handshakes are wanted
@@ -79,6 +83,9 @@ func (s *httpServer) Close() error {
 		conn.Close()
 	}
 	s.spoiling.Unlock()
+	s.ending.Lock()
+	s.ended = true
+	s.ending.Unlock()
 	s.handling.Wait()
 	for range cap(s.served) {
 		if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
@@ -86,6 +93,16 @@ func (s *httpServer) Close() error {
 		}
 	}
 	return err
+}
+
+// begin begins a request, for which handling counts until it is done; false if Close does not wait for it any more: HTTP/2 may have one that came before the connection was closed.
+func (s *httpServer) begin() bool {
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	if !s.ended {
+		s.handling.Add(1)
+	}
+	return !s.ended
 }
 
 // hold keeps a connection for Close to end, which the server does not know any more. What it returns ends the connection.
