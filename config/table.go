@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tocsin/pipeline"
 )
 
 func writeTable(w io.Writer, s *schema) error {
@@ -73,19 +75,7 @@ func show(v reflect.Value) string {
 		return strings.Join(parts, ",")
 	}
 	if d, ok := v.Interface().(time.Duration); ok {
-		return showDuration(d)
+		return pipeline.ShortDuration(d)
 	}
 	return fmt.Sprint(v.Interface())
-}
-
-// showDuration writes 5m where [time.Duration] writes 5m0s.
-func showDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

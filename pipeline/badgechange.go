@@ -79,7 +79,12 @@ func (s *Users) changedBadges(ctx context.Context, notices []*Notice, records []
 			rooms[change.RoomID], _ = DecodeUnread(saved[i].Rooms[change.RoomID])
 		}
 		after := Sum(rooms)
-		for p, notice := range concerned[id] {
+		for k := range accounts[id].Pushers { // in their order, so that the same records always lead to the same requests
+			p := &accounts[id].Pushers[k]
+			notice, is := concerned[id][p]
+			if !is {
+				continue
+			}
 			name, count := toldName(p.AppID, p.Pushkey), s.Badges.Count(p.AppID)
 			t := decodeTold(saved[i].Told[name], p.Version)
 			if was := before.Badge(count); t == nil && was != after.Badge(count) {

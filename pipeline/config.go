@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"tocsin/pushers"
@@ -33,19 +34,18 @@ func DefaultTopics() Topics {
 }
 
 // Retry is the name of the retry topic of one delay, such as tocsin.retry.5s.
-func (t Topics) Retry(delay time.Duration) string { return t.RetryPrefix + "." + shortDuration(delay) }
+func (t Topics) Retry(delay time.Duration) string { return t.RetryPrefix + "." + ShortDuration(delay) }
 
-// shortDuration writes 5s, 30s, 5m, 1h where time.Duration would write 5m0s and 1h0m0s.
-func shortDuration(d time.Duration) string {
-	switch {
-	case d >= time.Hour && d%time.Hour == 0:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	case d >= time.Minute && d%time.Minute == 0:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d >= time.Second && d%time.Second == 0:
-		return fmt.Sprintf("%ds", d/time.Second)
+// ShortDuration writes 5m and 1h where [time.Duration] writes 5m0s and 1h0m0s.
+func ShortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
 	}
-	return d.String()
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // Validate reports names that are missing, not allowed by Kafka, or used twice.

@@ -36,7 +36,7 @@ func ShowGuard(ctx context.Context, cfg *config.Config, w io.Writer) error {
 	}
 	g := cfg.Delivery.Guard
 	if len(trips) == 0 {
-		fmt.Fprintf(w, "No guard has tripped. One does when %d or more pushkeys of an app, and more than %d %% of those tried, are rejected within %s.\n", g.Rejections, g.Percent, minutes(g.Window))
+		fmt.Fprintf(w, "No guard has tripped. One does when %d or more pushkeys of an app, and more than %d %% of those tried, are rejected within %s.\n", g.Rejections, g.Percent, pipeline.ShortDuration(g.Window))
 		return nil
 	}
 	apps := slices.SortedFunc(maps.Keys(trips), func(a, b string) int { return cmp.Or(trips[a].At.Compare(trips[b].At), strings.Compare(a, b)) })
@@ -57,9 +57,6 @@ func ShowGuard(ctx context.Context, cfg *config.Config, w io.Writer) error {
 		"If so, or once it is: `tocsin pushers guard reset APP`. What was removed before the guard tripped comes back with `tocsin pushers restore`.")
 	return nil
 }
-
-// minutes writes a whole number of minutes.
-func minutes(d time.Duration) string { return strings.TrimSuffix(d.String(), "0s") }
 
 // ResetGuard lets the guard of an app begin anew: what was held is pushed to again.
 func ResetGuard(ctx context.Context, cfg *config.Config, appID string, w io.Writer) error {

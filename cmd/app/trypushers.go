@@ -13,7 +13,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -175,7 +174,7 @@ func (t *trial) follows(d *pushers.Delivery, o pushers.Outcome) string {
 	case pushers.Settle:
 		return "it is done"
 	case pushers.Again:
-		text = fmt.Sprintf("a worker would try again in %s", duration(delivery.Tiers[step.Tier]))
+		text = fmt.Sprintf("a worker would try again in %s", pipeline.ShortDuration(delivery.Tiers[step.Tier]))
 	case pushers.Remove:
 		if _, tripped := t.states.trips[d.Notification.Device.Pusher.AppID]; tripped {
 			return "a worker would hold the pusher, because the guard of the app has tripped"
@@ -186,18 +185,6 @@ func (t *trial) follows(d *pushers.Delivery, o pushers.Outcome) string {
 	}
 	if o.Pause {
 		text += ", and send nothing to the service for a while"
-	}
-	return text
-}
-
-// duration writes a whole number of its largest unit.
-func duration(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
 }

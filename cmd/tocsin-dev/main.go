@@ -64,9 +64,16 @@ or one of
   {"gateway":{"status":503,"times":2}}           how the push gateway answers the next requests
   {"gateway":{"rejected":["pushkey"],"times":1}}
   {"gateway":{"delay":"200ms","times":5}}
+  {"provider":{"app_id":"…","status":410,"reason":"Unregistered","times":1}}
+  {"provider":{"provider":"apns","fault":"reset"}}
   {"wait":"idle"}                                go on when all is settled
 
 The clock follows origin_server_ts. Standard output gets one line for each push request, dead letter and rejected pusher.
+
+Apps of the settings' section "apps" are told directly, by push services that are part of the replay: whatever the section says of keys
+and addresses, no file is opened and nobody else is asked. {"config":{"apps":{"im.vector.ios":{"type":"apns","topic":"im.vector.app"}}}} is enough.
+How the services answer is said by "provider" lines, which have the same members and faults as those of "tocsin-dev fake-providers".
+
 Exit status: 0, 1 if something failed, 2 if the input or the command line is not of this form.`
 }
 
@@ -112,6 +119,22 @@ func faults(provider string) string { return strings.Join(stack.ProviderFaults(p
 type session struct {
 	ctx, hard context.Context // end with the first and the second signal
 	log       slog.Handler
+	stdout    io.Writer
+}
+
+// readOutput is an output that ends a command when nobody reads it any more, so that what was started is tidied up. SIGPIPE is no sign of that: connections that break raise it, too,
+// and here they break by intent.
+type readOutput struct {
+	io.Writer
+	end context.CancelFunc
+}
+
+func (o readOutput) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil {
+		o.end()
+	}
+	return n, err
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
@@ -127,7 +150,9 @@ func run(args []string, stderr io.Writer) int {
 	}
 	ctx, hard, stop := signals()
 	defer stop()
-	s := &session{ctx, hard, slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel})}
+	ctx, unread := context.WithCancel(ctx)
+	defer unread()
+	s := &session{ctx, hard, slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}), readOutput{os.Stdout, unread}}
 	if err := command.Run(s); err != nil {
 		fmt.Fprintln(stderr, "tocsin-dev:", err)
 		var input *replay.InputError
@@ -144,7 +169,8 @@ func signals() (ctx, hard context.Context, stop func()) {
 	ctx, soft := context.WithCancel(context.Background())
 	hard, cut := context.WithCancel(context.Background())
 	caught := make(chan os.Signal, 2)
-	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE) // also when nobody reads any more: what was started is tidied up
+	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE) // writing fails then: see readOutput
 	done := make(chan struct{})
 	watched := make(chan struct{})
 	go func() {
@@ -160,6 +186,7 @@ func signals() (ctx, hard context.Context, stop func()) {
 	}()
 	return ctx, hard, func() {
 		signal.Stop(caught)
+		signal.Reset(syscall.SIGPIPE)
 		close(done)
 		<-watched
 		soft()
@@ -169,12 +196,12 @@ func signals() (ctx, hard context.Context, stop func()) {
 
 // Run shows the demo until the first signal.
 func (l live) Run(s *session) error {
-	return demo.Run(s.ctx, s.hard, demo.Options{Data: l.Data, Output: os.Stdout, Colours: demo.Colours(os.Stdout), Log: s.log})
+	return demo.Run(s.ctx, s.hard, demo.Options{Data: l.Data, Output: s.stdout, Colours: demo.Colours(os.Stdout), Log: s.log})
 }
 
 // Run replays the file.
 func (r replayFile) Run(s *session) error {
-	return replay.Run(s.ctx, replay.Options{File: r.File, Stdin: os.Stdin, Output: os.Stdout, Log: slog.New(s.log)})
+	return replay.Run(s.ctx, replay.Options{File: r.File, Stdin: os.Stdin, Output: s.stdout, Log: slog.New(s.log)})
 }
 
 // Run runs the services until the first signal.
@@ -184,6 +211,6 @@ func (f fakeProviders) Run(s *session) error {
 		apps[provider] = slices.DeleteFunc(names, func(name string) bool { return name == "" })
 	}
 	return rehearse.Run(s.ctx, rehearse.Options{
-		Data: f.Data, Listen: f.Listen, Host: f.Host, Port: f.Port, Control: f.Control, Apps: apps, Commands: os.Stdin, Output: os.Stdout, Guide: os.Stderr,
+		Data: f.Data, Listen: f.Listen, Host: f.Host, Port: f.Port, Control: f.Control, Apps: apps, Commands: os.Stdin, Output: s.stdout, Guide: os.Stderr,
 	})
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,6 +46,47 @@ func TestExitStatus(t *testing.T) {
 		stderr := &strings.Builder{}
 		if got := run(tc.args, stderr); got != tc.status || !strings.Contains(stderr.String(), tc.says) {
 			t.Errorf("%v: status %d, want %d; it says %q, want %q", tc.args, got, tc.status, stderr, tc.says)
+		}
+	}
+}
+
+// TestBrokenConnections: connections that break, as those of push services do when they are told to, don't end the command as a broken output does.
+func TestBrokenConnections(t *testing.T) {
+	t.Parallel()
+	replay := exec.CommandContext(t.Context(), os.Args[0], "replay", "../../test/e2e/testdata/direct-retries.jsonl")
+	replay.Env = append(os.Environ(), asProcess+"=1")
+	replay.Stderr = os.Stderr
+	out, err := replay.Output()
+	want, wrong := os.ReadFile("../../test/e2e/testdata/direct-retries.golden")
+	if err != nil || wrong != nil || string(out) != string(want) {
+		t.Errorf("%v %v\n%s", err, wrong, out)
+	}
+}
+
+// TestNobodyReads: when the reader of the output goes, the command ends, and leaves nothing behind.
+func TestNobodyReads(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"live"}, {"replay", "../../test/e2e/testdata/direct-shrink.jsonl"}} {
+		left := t.TempDir()
+		command := exec.CommandContext(t.Context(), os.Args[0], args...)
+		command.Env = append(os.Environ(), asProcess+"=1", "TMPDIR="+left)
+		stdout, err := command.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+		stdout.Close()
+		err = command.Wait()
+		if status := command.ProcessState.ExitCode(); status != 0 && status != exitFailed {
+			t.Errorf("%v: %v", args, err)
+		}
+		if files, err := os.ReadDir(left); err != nil || len(files) > 0 {
+			t.Errorf("%v: %v, and these files are left: %v", args, err, files)
 		}
 	}
 }

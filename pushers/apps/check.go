@@ -87,7 +87,7 @@ func checkFCM(s *fcm.Sender) func(context.Context) Finding {
 		if err := s.Check(ctx); err != nil {
 			return Finding{Err: err}
 		}
-		return Finding{Good: fmt.Sprintf("FCM, project %s, takes messages of the service account", s.Account())}
+		return Finding{Good: fmt.Sprintf("FCM, project %s, takes messages of the service account", s.Project())}
 	}
 }
 

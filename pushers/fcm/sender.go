@@ -122,6 +122,9 @@ func (s *Sender) Close() {
 	s.carrier.close()
 }
 
+// Project is the Firebase project that messages are sent for.
+func (s *Sender) Project() string { return s.keeper.current.Load().project }
+
 // Account is the project at its host, whose quota all apps in it share.
 func (s *Sender) Account() string {
 	a := s.keeper.current.Load()

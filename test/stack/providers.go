@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -50,6 +51,7 @@ type Providers struct {
 	fcm       *FCM
 	script    providerScript
 	observer  observer[ProviderPush]
+	answering atomic.Int64 // see [Providers.Answering]
 
 	mu      sync.Mutex            // guards what follows
 	added   map[credential]string // apps as they were added, by what they prove themselves with
@@ -217,8 +219,9 @@ func (p *Providers) Register(appID, pushkey, endpoint string) {
 		return
 	}
 	p.devices[pushkey] = appID
-	p.devices[strings.ToLower(pushkey)] = appID // of Apple, in hexadecimal digits
-	if raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(pushkey, "=")); err == nil {
+	p.devices[strings.ToLower(pushkey)] = appID                                               // of Apple, in hexadecimal digits
+	plain := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(pushkey, "=")) // clients write either alphabet
+	if raw, err := base64.RawStdEncoding.DecodeString(plain); err == nil {
 		p.devices[hex.EncodeToString(raw)] = appID
 	}
 }
@@ -266,14 +269,21 @@ func (p *Providers) Outages() map[string]Outage {
 	return found
 }
 
+// Answering is how many pushes have got their answer from the script and are not shown yet. A client may see how its push ends before that: a fault is shown when it is over.
+func (p *Providers) Answering() int { return int(p.answering.Load()) }
+
 // observe shows a push.
 func (p *Providers) observe(push ProviderPush, from credential, device string) {
 	push.AppID, _ = p.app(from, device)
 	p.observer.tell(push)
+	if push.Fault == "" { // else the script was not asked
+		p.answering.Add(-1)
+	}
 }
 
 // next is the answer to a push; the zero answer, which takes it, if the script says nothing.
 func (p *Providers) next(from credential, device string) ProviderAnswer {
+	p.answering.Add(1)
 	appID, added := p.app(from, device)
 	answer, _ := p.script.next(from.provider, appID, added)
 	return answer

@@ -12,6 +12,8 @@ import (
 	"iter"
 	"os"
 	"time"
+
+	"tocsin/test/stack"
 )
 
 // InputError says what is wrong with the input, and where.
@@ -42,6 +44,13 @@ type input struct {
 	spool  bool      // file is a copy that nobody else needs
 	config []byte    // settings of the first line; nil if it has none
 	start  time.Time // the first origin_server_ts, or 1970 if there is none
+	direct []direct  // all that push services are told to answer
+}
+
+// direct is what push services are told to answer, and by which line.
+type direct struct {
+	line   int
+	answer *stack.ProviderAnswer
 }
 
 // openInput opens the file ("-" is stdin) and checks every line of it. What can be read only once is copied to a temporary file first.
@@ -111,6 +120,8 @@ func (in *input) check() error {
 			return &InputError{in.name, number, errors.New(`"config" can only be the first line`)}
 		case l.config != nil:
 			in.config = bytes.Clone(l.config)
+		case l.direct != nil:
+			in.direct = append(in.direct, direct{number, l.direct})
 		case l.record != nil && l.record.topic == topicEvents && !started:
 			if at, ok := originTime(l.record.value); ok {
 				in.start, started = at, true

@@ -13,8 +13,9 @@ import (
 
 // member is one member of an object: its name, and its value as it stands.
 type member struct {
-	name string
-	raw  []byte
+	name   string
+	raw    []byte
+	quoted []byte // the name as it stands
 }
 
 // text is the member's value as text; an error if it is none. Bytes that are no UTF-8 are kept.
@@ -78,7 +79,8 @@ func members(raw []byte) ([]member, error) {
 			return nil, errBroken
 		}
 		nameEnd := stringEnd(raw, i)
-		name, err := unquote(raw[i:nameEnd])
+		quoted := raw[i:nameEnd]
+		name, err := unquote(quoted)
 		if err != nil {
 			return nil, err
 		}
@@ -90,7 +92,7 @@ func members(raw []byte) ([]member, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, member{name, raw[i:end]})
+		list = append(list, member{name, raw[i:end], quoted})
 		if i = skipSpace(raw, end); i == len(raw) || raw[i] != ',' && raw[i] != '}' {
 			return nil, errBroken
 		}
@@ -102,6 +104,18 @@ func members(raw []byte) ([]member, error) {
 		return nil, errBroken
 	}
 	return list, nil
+}
+
+// object is the object that has these members.
+func object(list []member) []byte {
+	out := []byte{'{'}
+	for i, m := range list {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, m.quoted...), ':'), m.raw...)
+	}
+	return append(out, '}')
 }
 
 // find is the value of the first member of that name; nil if there is none.

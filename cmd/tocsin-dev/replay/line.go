@@ -19,8 +19,9 @@ import (
 type line struct {
 	record  *record
 	gateway *stack.Answer
-	config  []byte // JSON object of settings
-	idle    bool   // {"wait":"idle"}
+	direct  *stack.ProviderAnswer // of the push services that are told directly
+	config  []byte                // JSON object of settings
+	idle    bool                  // {"wait":"idle"}
 }
 
 // record is what a homeserver would write.
@@ -56,7 +57,7 @@ func parseLine(raw []byte) (line, error) {
 		}
 		seen[m.name] = true
 	}
-	for _, control := range []string{"wait", "gateway", "config"} {
+	for _, control := range []string{"wait", "gateway", "provider", "config"} {
 		if seen[control] && len(list) > 1 {
 			return line{}, fmt.Errorf("%q stands alone in its line", control)
 		}
@@ -70,6 +71,9 @@ func parseLine(raw []byte) (line, error) {
 	case seen["gateway"]:
 		answer, err := parseAnswer(list[0].raw)
 		return line{gateway: answer}, err
+	case seen["provider"]:
+		answer, err := parseProviderAnswer(list[0].raw)
+		return line{direct: answer}, err
 	case seen["config"]:
 		if kindOf(list[0].raw) != '{' {
 			return line{}, fmt.Errorf(`"config" must be an object of settings, not %s`, kindName(list[0].raw))
@@ -101,7 +105,7 @@ func parseRecord(list []member) (*record, error) {
 		case "headers":
 			r.headers, err = parseHeaders(m.raw)
 		default:
-			err = fmt.Errorf("unknown member %q: a line is a record (topic, key, value, headers) or one of wait, gateway, config", m.name)
+			err = fmt.Errorf("unknown member %q: a line is a record (topic, key, value, headers) or one of wait, gateway, provider, config", m.name)
 		}
 		if err != nil {
 			return nil, err
@@ -196,25 +200,43 @@ func originTime(value []byte) (time.Time, bool) {
 	return time.UnixMilli(ms), true
 }
 
-// pusherURL is the URL of the pusher that an account record sets; "" if it sets none.
-func pusherURL(value []byte) string {
+// pusher is what an account record says of the pusher that it sets, as far as it has to be known to show what is pushed there.
+type pusher struct {
+	appID, pushkey string
+	url            string // of its gateway; "" if it is no URL
+	endpoint       string // of a browser at its push service
+}
+
+// pusherOf reads an account record; false if it sets no pusher.
+func pusherOf(value []byte) (p pusher, ok bool) {
 	list, err := members(value)
 	if err != nil || textOf(find(list, "type")) != "pusher" {
-		return ""
+		return p, false
 	}
 	content, err := members(find(list, "content"))
 	if err != nil {
-		return ""
+		return p, false
 	}
-	data, err := members(find(content, "data"))
+	p.appID, p.pushkey = textOf(find(content, "app_id")), textOf(find(content, "pushkey"))
+	if data, err := members(find(content, "data")); err == nil {
+		p.url, p.endpoint = textOf(find(data, "url")), textOf(find(data, "endpoint"))
+	}
+	if _, err := url.Parse(p.url); err != nil {
+		p.url = ""
+	}
+	return p, true
+}
+
+// parseProviderAnswer reads what push services that are told directly are to answer.
+func parseProviderAnswer(raw []byte) (*stack.ProviderAnswer, error) {
+	if kindOf(raw) != '{' {
+		return nil, fmt.Errorf(`"provider" must be an object, not %s`, kindName(raw))
+	}
+	answer, err := stack.ParseProviderAnswer(raw)
 	if err != nil {
-		return ""
+		return nil, fmt.Errorf("provider: %w", err)
 	}
-	address := textOf(find(data, "url"))
-	if _, err := url.Parse(address); err != nil {
-		return ""
-	}
-	return address
+	return &answer, nil
 }
 
 // wireAnswer is the object of a gateway line.

@@ -38,6 +38,7 @@ func TestParseLine(t *testing.T) {
 		{"status", `{"gateway":{"status":503,"times":2}}`, line{gateway: &stack.Answer{Status: 503, Times: 2}}},
 		{"rejected", `{"gateway":{"rejected":["k"],"times":1}}`, line{gateway: &stack.Answer{Rejected: []string{"k"}, Times: 1}}},
 		{"delay", `{"gateway":{"delay":"200ms","times":5}}`, line{gateway: &stack.Answer{Delay: 200 * time.Millisecond, Times: 5}}},
+		{"a push service", `{"provider":{"app_id":"im.vector","status":410,"reason":"Unregistered","times":1}}`, line{direct: &stack.ProviderAnswer{AppID: "im.vector", Status: 410, Reason: "Unregistered", Times: 1}}},
 		{"once", `{"gateway":{"status":429,"headers":{"Retry-After":"60"}}}`, line{gateway: &stack.Answer{Status: 429, Header: map[string]string{"Retry-After": "60"}, Times: 1}}},
 	}
 	for _, tc := range tests {
@@ -75,13 +76,19 @@ func TestParseLineRefuses(t *testing.T) {
 		{`{"topic":"events","value":"\ud800"}`, `\ud800 stands for no character`},
 		{`{"topic":"events","value":{},"headers":[]}`, `"headers" must be an object of strings, not an array`},
 		{`{"topic":"events","value":{},"headers":{"a":1}}`, `headers: "a" must be a string, not a number`},
-		{`{"topic":"events","value":{},"offset":1}`, `unknown member "offset": a line is a record (topic, key, value, headers) or one of wait, gateway, config`},
+		{`{"topic":"events","value":{},"offset":1}`, `unknown member "offset": a line is a record (topic, key, value, headers) or one of wait, gateway, provider, config`},
 		{`{"topic":"events","topic":"events","value":{}}`, `"topic" is given twice`},
 		{`{"topic":"events","value":{},"wait":"idle"}`, `"wait" stands alone in its line`},
 		{`{"wait":"idle","gateway":{"status":503}}`, `"wait" stands alone in its line`},
 		{`{"wait":"done"}`, `"wait" must be "idle", not "done"`},
 		{`{"wait":5}`, `"wait" must be "idle", not 5`},
 		{`{"config":[]}`, `"config" must be an object of settings, not an array`},
+		{`{"provider":{"status":503},"gateway":{"status":503}}`, `"gateway" stands alone in its line`},
+		{`{"provider":{"status":503},"topic":"events"}`, `"provider" stands alone in its line`},
+		{`{"provider":503}`, `"provider" must be an object, not a number`},
+		{`{"provider":{}}`, `provider: status, rejected, delay or fault is missing: what to answer`},
+		{`{"provider":{"status":410,"times":0}}`, `provider: times 0 is less than 1`},
+		{`{"provider":{"status":410,"provider":"hms"}}`, `provider: provider "hms" is none of apns, fcm, webpush, gateway`},
 		{`{"gateway":503}`, `"gateway" must be an object, not a number`},
 		{`{"gateway":{}}`, `gateway: needs status, rejected or delay`},
 		{`{"gateway":{"times":2}}`, `gateway: needs status, rejected or delay`},
@@ -130,7 +137,7 @@ func TestOriginTime(t *testing.T) {
 func FuzzParseLine(f *testing.F) {
 	for _, seed := range []string{
 		`{"topic":"events","key":"k","value":{"a":[1,{"b":"\\\""}]},"headers":{"a":"b"}}`, `{"topic":"account","value":null}`, `{"wait":"idle"}`,
-		`{"gateway":{"status":503,"times":2}}`, `{"config":{}}`, `{"topic":"events","value":"\ud83d\ude00"}`, `{{{`, `{"a`, `{"a":}`, `{"a":"\`, `{"a":"\u12`,
+		`{"gateway":{"status":503,"times":2}}`, `{"provider":{"fault":"reset"}}`, `{"config":{}}`, `{"topic":"events","value":"\ud83d\ude00"}`, `{{{`, `{"a`, `{"a":}`, `{"a":"\`, `{"a":"\u12`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -145,7 +152,7 @@ func FuzzParseLine(f *testing.F) {
 		if l.record != nil {
 			ownKey(l.record.topic, l.record.value)
 			originTime(l.record.value)
-			pusherURL(l.record.value)
+			pusherOf(l.record.value)
 		}
 	})
 }
@@ -159,7 +166,7 @@ func FuzzMembers(f *testing.F) {
 		ownKey(topicEvents, raw)
 		ownKey(topicAccount, raw)
 		originTime(raw)
-		pusherURL(raw)
+		pusherOf(raw)
 		depth(raw)
 		_, _ = parseLine(raw)
 	})

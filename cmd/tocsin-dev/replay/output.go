@@ -48,8 +48,11 @@ func (o *output) Err() error {
 	return o.err
 }
 
-// knows remembers the URL of a pusher.
+// knows remembers the URL of a pusher; "" is none.
 func (o *output) knows(pusher string) {
+	if pusher == "" {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.urls[pusher], o.urls[onTheWire(pusher)] = pusher, pusher
@@ -63,6 +66,9 @@ func (o *output) push(r stack.Request) {
 	p := stack.ProviderPush{Provider: stack.ProviderGateway, URL: own, Body: r.Body, Status: r.Status}
 	o.write(p.Line())
 }
+
+// direct writes a push that a push service received directly.
+func (o *output) direct(p stack.ProviderPush) { o.write(p.Line()) }
 
 // deadLetter writes a record of the dead-letter topic.
 func (o *output) deadLetter(r *stack.Record) error {

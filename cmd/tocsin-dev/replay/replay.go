@@ -12,10 +12,25 @@
 //	{"gateway":{"rejected":["pushkey"],"times":1}}
 //	{"gateway":{"delay":"200ms","times":5}}         in real time
 //	{"gateway":{"status":429,"headers":{"Retry-After":"60"}}}
+//	{"provider":{"app_id":"…","status":410,"reason":"Unregistered","times":1}}
 //	{"wait":"idle"}                                 go on only when all that was fed is settled
 //
 // A value is fed byte for byte: an object as it stands in the line, a string as its text. Without "key" a record has the key that a homeserver
 // would give it. The output is JSON lines, too: "push" for each request that the gateway received, "dead_letter" and "feedback" for each record of those topics.
+//
+// # Apps that are told directly
+//
+// The apps that section apps of the settings lists are told by APNs, FCM and Web Push services of the replay's own, whatever the section says of keys and
+// addresses: these need not be there, and if they are, neither the files are opened nor the servers asked. So the section of a deployment can be used as it is, and this much is enough:
+//
+//	{"config":{"apps":{"im.vector.ios":{"type":"apns","topic":"im.vector.app"},"im.vector.droid":{"type":"fcm"},"web.*":{"type":"webpush"}}}}
+//
+// An app of type apns has its app id as topic, if that is missing; a pattern has org.example.app. A gateway of an app's own is the replay's one, as all gateways are. Each push is a line
+//
+//	{"kind":"push","provider":"apns"|"fcm"|"webpush","app_id":"…","headers":{…},"body":{…},"status":200}
+//
+// with the headers that say something, which no credential does, and with the body of Web Push as a browser reads it. How the next pushes are answered is said by "provider" lines, by
+// [stack.ParseProviderAnswer]: for one app (app_id, as it is listed or of a device), for all of a provider, or for any. They queue as those of the gateway do.
 //
 // # Time
 //
@@ -37,6 +52,7 @@ import (
 	"tocsin/clock"
 	"tocsin/cmd/app"
 	"tocsin/config"
+	"tocsin/pushers/webpush"
 	"tocsin/test/stack"
 )
 
@@ -64,6 +80,7 @@ type run struct {
 	log     *stack.Log
 	out     *output
 	gateway *stack.Gateway
+	direct  *services
 	names   *config.Config
 	topics  topics
 
@@ -78,12 +95,21 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	cfg, err := settings(in)
-	if err != nil {
+	r := &run{ended: make(chan struct{}), clock: clock.NewVirtual(in.start), redisTime: in.start}
+	r.out = &output{w: opts.Output, urls: map[string]string{}}
+	if r.direct, err = openServices(in.config, r.clock.Now, r.out.direct); err != nil {
 		return err
 	}
-	r := &run{ended: make(chan struct{}), clock: clock.NewVirtual(in.start), names: cfg, redisTime: in.start}
-	r.out = &output{w: opts.Output, urls: map[string]string{}}
+	defer func() { err = errors.Join(err, r.direct.close()) }()
+	if r.names, err = settings(in, r.direct.settings); err != nil {
+		return err
+	}
+	if err := r.direct.check(in); err != nil {
+		return err
+	}
+	for _, url := range r.direct.gateways {
+		r.out.knows(url)
+	}
 	servers := opts.Servers
 	if servers == nil {
 		broker, err := stack.StartBroker(stack.BrokerOptions{})
@@ -98,7 +124,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 		r.redis.FreezeTime(in.start)
 		servers = &Servers{Kafka: []string{broker.Address()}, Redis: []string{r.redis.Address()}}
 	}
-	connect(cfg, servers)
+	connect(r.names, servers)
 	if r.gateway, err = stack.StartGateway(stack.GatewayOptions{Observe: r.out.push}); err != nil {
 		return err
 	}
@@ -128,7 +154,8 @@ func (r *run) with(ctx context.Context, in *input, servers *Servers, log *slog.L
 	if err := r.log.Configure(ctx, r.topics.all, limits); err != nil {
 		return err
 	}
-	if r.worker, err = app.New(r.names, app.Options{Log: log, Clock: r.clock, PushDial: r.gateway.Dial}); err != nil {
+	how := app.Options{Log: log, Clock: r.clock, PushDial: r.gateway.Dial, WebPush: webpush.Options{Recipient: stack.WebPushKeys}}
+	if r.worker, err = app.New(r.names, how); err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -184,6 +211,8 @@ func (r *run) do(ctx context.Context, l line) error {
 	switch {
 	case l.gateway != nil:
 		r.gateway.Script(*l.gateway)
+	case l.direct != nil:
+		return r.direct.script(*l.direct)
 	case l.idle:
 		return r.idle(ctx)
 	case l.record != nil:
@@ -200,8 +229,9 @@ func (r *run) write(ctx context.Context, rec *record) error {
 		if err := r.moveTo(ctx, r.follow(rec.value)); err != nil {
 			return err
 		}
-	} else if url := pusherURL(rec.value); url != "" {
-		r.out.knows(url)
+	} else if p, ok := pusherOf(rec.value); ok {
+		r.out.knows(p.url)
+		r.direct.knows(p)
 	}
 	if err := r.log.Append(ctx, stack.Record{Topic: topic, Key: rec.key, Value: rec.value, Headers: rec.headers, Time: r.clock.Now()}); err != nil {
 		return err

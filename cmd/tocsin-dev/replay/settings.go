@@ -19,18 +19,21 @@ var addresses = []string{
 
 // settings are those of the file's first line over what suits a replay: it pushes from the beginning, and does one thing after another, so
 // that the same input gives the same output in the same order.
-func settings(in *input) (*config.Config, error) {
+//
+// redirected is what the first line says, with the apps led to the push services of the replay.
+func settings(in *input, redirected []byte) (*config.Config, error) {
 	cfg := config.Default()
 	cfg.Homeserver.ServerName = serverName
 	cfg.Delivery.PushFrom = delivery.PushFrom{} // the beginning
 	cfg.Pipeline.RoomWorkers, cfg.Pipeline.UserWorkers = 1, 1
+	cfg.Delivery.Breaker.Failures = 1000 // the most there may be: how long a breaker is open, the wall clock says
 	if in.config == nil {
 		return cfg, nil
 	}
 	if err := refuseAddresses(in.config); err != nil {
 		return nil, &InputError{in.name, 1, err}
 	}
-	if err := config.Merge(cfg, in.config); err != nil {
+	if err := config.Merge(cfg, redirected); err != nil {
 		return nil, &InputError{in.name, 1, err}
 	}
 	return cfg, nil
@@ -58,8 +61,9 @@ func refuseAddresses(raw []byte) error {
 	return nil
 }
 
-// connect points the configuration at the servers.
+// connect points the configuration at the servers, and away from all others.
 func connect(cfg *config.Config, s *Servers) {
+	cfg.Delivery.Proxy, cfg.Tracing.Endpoint = delivery.Proxy{}, ""
 	cfg.Kafka.Brokers, cfg.Redis.Addresses, cfg.Admin.Listen = s.Kafka, s.Redis, ""
 	if s.Prefix == "" {
 		return

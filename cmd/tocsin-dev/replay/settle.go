@@ -45,6 +45,9 @@ func (r *run) settle(ctx context.Context) (rest, error) {
 			}
 			var found rest
 			if found, busy = r.look(progress); busy == "" {
+				busy = r.direct.busy()
+			}
+			if busy == "" {
 				return found, r.report(ctx)
 			}
 		}
