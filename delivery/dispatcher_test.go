@@ -117,7 +117,7 @@ func TestDeliverForReal(t *testing.T) {
 		{404, url, pushers.Step{Action: pushers.Again, Tier: 3, Detail: "http_404", Verdict: pushers.Misconfigured}},
 		{413, url, pushers.Step{Action: pushers.Bury, Reason: "refused", Detail: "http_413", Verdict: pushers.Drop}},
 		{429, url, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "http_429", Verdict: pushers.Retry}},
-		{200, url, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "gateway_paused", Unsent: true}},
+		{200, url, pushers.Step{Action: pushers.Again, Tier: 1, Detail: "service_paused", Unsent: true}},
 		{200, "https://%zz", pushers.Step{Action: pushers.Bury, Reason: "refused", Detail: `bad_url: pusher URL refused: invalid URL escape "%zz"`, Verdict: pushers.Drop}},
 		{200, "http://169.254.169.254/_matrix/push/v1/notify", pushers.Step{Action: pushers.Bury, Reason: "refused", Detail: "blocked_address: dial tcp 169.254.169.254:80: " +
 			"address refused: prohibited IP address: 169.254.169.254 is not a permitted destination (denied by: 169.254.0.0/16) (delivery.allow_cidrs and delivery.allow_hosts make exceptions)", Verdict: pushers.Drop}},

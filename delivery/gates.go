@@ -45,6 +45,7 @@ type gates struct {
 	byKey    map[key]*gate
 	unused   list.List         // of *gate: those that nobody is in, the longest unused first
 	paused   map[key]time.Time // accounts that asked to be left alone, until then; the configuration names them, so they are few
+	refused  map[key]time.Time // apps of the configuration whose settings were refused, and when the log was told so last
 }
 
 // gate is the way to one service. All but breaker is guarded by gates.mu.
@@ -63,9 +64,9 @@ type gate struct {
 
 // The reasons for which a request is not made: [pushers.Step.Detail] of a step that is Unsent.
 const (
-	reasonBusy   = "gateway_busy"   // as many requests are under way as it may have
-	reasonDown   = "gateway_down"   // its breaker is open
-	reasonPaused = "gateway_paused" // it asked to be left alone
+	reasonBusy   = "service_busy"   // as many requests are under way as it may have
+	reasonDown   = "service_down"   // its breaker is open
+	reasonPaused = "service_paused" // it asked to be left alone
 )
 
 // The errors that the breaker is told.
@@ -76,7 +77,7 @@ var (
 )
 
 func newGates(cfg Config, clock clock.Clock, log *slog.Logger) *gates {
-	return &gates{cfg: cfg, clock: clock, log: log, byKey: map[key]*gate{}, paused: map[key]time.Time{}}
+	return &gates{cfg: cfg, clock: clock, log: log, byKey: map[key]*gate{}, paused: map[key]time.Time{}, refused: map[key]time.Time{}}
 }
 
 // pass is the permission for one request. Whoever gets it calls done.
@@ -241,11 +242,41 @@ func (p *pass) done(o pushers.Outcome, user string, cutOff bool) {
 	if told != nil || at.opened { // else it is closed, and was
 		changed, opened = at.change()
 	}
+	refused := g.blamesOperator(o, p.route, now)
 	g.part(at)
 	g.mu.Unlock()
+	if refused {
+		g.reportRefusal(at.key, o, p.route.App)
+	}
 	if paused || changed {
 		g.report(at.key, o, paused, opened)
 	}
+}
+
+// refusedAgain is how long after the log was told that an operator's settings are refused it is told again.
+const refusedAgain = time.Hour
+
+// blamesOperator says whether the log is to be told that a push service refuses what the operator has set of an app, or may do so. That may concern one user, or a quiet app, for which no breaker would
+// open; so it is told at the first refusal, and not again for a while. Gateways that users choose are not the operator's.
+func (g *gates) blamesOperator(o pushers.Outcome, route *pushers.Route, now time.Time) bool {
+	if route.App == "" || o.Verdict != pushers.Misconfigured && !o.Unproven {
+		return false
+	}
+	app := key{route.Provider, route.App}
+	if last, ok := g.refused[app]; ok && now.Sub(last) < refusedAgain {
+		return false
+	}
+	g.refused[app] = now
+	return true
+}
+
+// reportRefusal tells of it.
+func (g *gates) reportRefusal(key key, o pushers.Outcome, app string) {
+	what := "a push service refuses the credentials or settings of an app"
+	if o.Unproven {
+		what = "a push service refuses a pushkey, and has lately taken none of the app: its settings may be wrong"
+	}
+	g.log.Warn(what+"; nothing is removed, and it is tried again; `tocsin check` and `tocsin pushers test` say what to do", "provider", key.provider, "app", app, "name", key.name, "reason", o.Reason)
 }
 
 // report tells what has changed. Hosts stand in the log alone, never in metrics, because users choose them.

@@ -473,3 +473,47 @@ level=INFO msg="a push service is back" provider=gateway name=sick
 		}
 	})
 }
+
+// A push service that refuses what the operator has set is told of at once, whoever is concerned, and once an hour; a gateway that a user chose never is.
+func TestOperatorHearsOfRefusals(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := world(100, 100)
+		g.log = slog.New(slog.NewTextHandler(&log, nil))
+		wrong := pushers.Outcome{Verdict: pushers.Misconfigured, Reason: "InvalidProviderToken", Status: 403}
+		attempt := func(route *pushers.Route, o pushers.Outcome) {
+			if p, why := g.enter(t.Context(), route); p == nil {
+				t.Fatal(why.unsent)
+			} else {
+				p.done(o, "@one:hs", false)
+			}
+		}
+		ios := &pushers.Route{Provider: pushers.ProviderAPNs, App: "ios*", Service: "ios*"}
+		heard := func(want int) {
+			t.Helper()
+			if got := strings.Count(log.String(), "level=WARN msg=\"a push service refuses the credentials or settings of an app"); got != want || got > 0 && !strings.Contains(log.String(), "provider=apns app=ios* name=ios* reason=InvalidProviderToken") {
+				t.Errorf("told %d times, want %d:\n%s", got, want, &log)
+			}
+		}
+		attempt(host("push.example:443"), wrong)
+		attempt(ios, accepted)
+		heard(0)
+		for range 10 {
+			attempt(ios, wrong)
+			attempt(ios, accepted)
+		}
+		heard(1)
+		time.Sleep(time.Hour)
+		attempt(ios, wrong)
+		attempt(ios, wrong)
+		heard(2)
+		android := &pushers.Route{Provider: pushers.ProviderFCM, App: "android", Service: "android"}
+		for range 2 {
+			attempt(android, pushers.Outcome{Verdict: pushers.Retry, Reason: "bad_token", Status: 400, Unproven: true})
+		}
+		if got := strings.Count(log.String(), "has lately taken none of the app: its settings may be wrong"); got != 1 {
+			t.Errorf("told %d times, want once:\n%s", got, &log)
+		}
+	})
+}

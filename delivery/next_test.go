@@ -95,7 +95,7 @@ func TestNext(t *testing.T) {
 func TestUnsent(t *testing.T) {
 	t.Parallel()
 	again := func(tier int) pushers.Step {
-		return pushers.Step{Action: pushers.Again, Tier: tier, Detail: "gateway_down", Unsent: true}
+		return pushers.Step{Action: pushers.Again, Tier: tier, Detail: "service_down", Unsent: true}
 	}
 	for _, tc := range []struct {
 		name            string
@@ -114,12 +114,12 @@ func TestUnsent(t *testing.T) {
 		{"asked to wait less than its age", time.Second, 40 * time.Minute, day, 0, again(2)},
 		{"a last chance before it expires", 0, 23*time.Hour + 45*time.Minute, 15 * time.Minute, 0, again(2)},
 		{"a last chance although asked to wait", time.Hour, 0, time.Minute, 0, again(1)},
-		{"no chance, never tried", 0, 0, 5 * time.Second, 0, pushers.Step{Action: pushers.Forget, Reason: "expired", Detail: "gateway_down"}},
-		{"no chance, tried before", 0, 0, 5 * time.Second, 1, pushers.Step{Action: pushers.Bury, Reason: "expired", Detail: "gateway_down"}},
+		{"no chance, never tried", 0, 0, 5 * time.Second, 0, pushers.Step{Action: pushers.Forget, Reason: "expired", Detail: "service_down"}},
+		{"no chance, tried before", 0, 0, 5 * time.Second, 1, pushers.Step{Action: pushers.Bury, Reason: "expired", Detail: "service_down"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(tc.want, unsent(result{unsent: "gateway_down", wait: tc.wait}, tc.attempt, tc.age, tc.left)); diff != "" {
+			if diff := cmp.Diff(tc.want, unsent(result{unsent: "service_down", wait: tc.wait}, tc.attempt, tc.age, tc.left)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})

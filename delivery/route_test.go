@@ -133,7 +133,7 @@ func TestServicesFailApart(t *testing.T) {
 	}
 	w.requests()
 	step := d.Deliver(t.Context(), by("sick", now.Now()))
-	if diff := cmp.Diff(pushers.Step{Action: pushers.Again, Detail: "gateway_down", Unsent: true, Provider: "apns", App: "sick"}, step); diff != "" || w.requests() != 0 {
+	if diff := cmp.Diff(pushers.Step{Action: pushers.Again, Detail: "service_down", Unsent: true, Provider: "apns", App: "sick"}, step); diff != "" || w.requests() != 0 {
 		t.Errorf("after %d failures (-want +got):\n%s", failures, diff)
 	}
 	for _, app := range []string{"namesake", "colleague", "browser", "gateway"} {
@@ -167,7 +167,7 @@ func TestAccountsAreLeftAlone(t *testing.T) {
 			what := by(app, now.Now())
 			what.Attempt = attempt
 			step := d.Deliver(t.Context(), what)
-			if step.Action != pushers.Again || !step.Unsent || step.Detail != "gateway_paused" || delivery.Tiers[step.Tier] < time.Minute || step.App != app || w.requests() != 0 {
+			if step.Action != pushers.Again || !step.Unsent || step.Detail != "service_paused" || delivery.Tiers[step.Tier] < time.Minute || step.App != app || w.requests() != 0 {
 				t.Errorf("%s, attempt %d: %+v", app, attempt, step)
 			}
 		}
@@ -196,7 +196,7 @@ func TestServiceIsLeftAlone(t *testing.T) {
 	})
 	w.answers["first"] = pushers.Outcome{Verdict: pushers.Retry, Reason: "http_503", Status: 503, RetryAfter: time.Minute, Pause: true}
 	d.Deliver(t.Context(), by("first", now.Now()))
-	if step := d.Deliver(t.Context(), by("first", now.Now())); !step.Unsent || step.Detail != "gateway_paused" {
+	if step := d.Deliver(t.Context(), by("first", now.Now())); !step.Unsent || step.Detail != "service_paused" {
 		t.Errorf("the first: %+v", step)
 	}
 	if step := d.Deliver(t.Context(), by("second", now.Now())); step.Action != pushers.Settle {

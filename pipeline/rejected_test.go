@@ -59,7 +59,7 @@ func TestRejectedAndSetAnewMeanwhile(t *testing.T) {
 func TestWhatIsNotSentIsNotTried(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
-	away := pushers.Step{Action: pushers.Again, Detail: "gateway_down", Unsent: true}
+	away := pushers.Step{Action: pushers.Again, Detail: "service_down", Unsent: true}
 	for i := range 30 {
 		name := fmt.Sprint("phone", i)
 		d.pusher(name, "")

@@ -48,6 +48,7 @@ type Outcome struct {
 	Tries      int           // attempts that such an answer is worth, in all; 0: of Drop, this one; else until the notification expires
 	Status     int           // of the answer; 0 if there was none
 	Connection string        // that broke, or could not be made, under all who shared it: it counts against the service once; "": this request alone
+	Unproven   bool          // the pushkey is refused, as all of the app would be if its settings were wrong, and none was taken lately: so it is not believed
 	Cause      error         // for the log and the span, never for control flow
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"time"
 
 	"tocsin/config"
@@ -53,11 +54,20 @@ func Explain(ctx context.Context, cfg *config.Config, opts ExplainOptions, w io.
 	if _, ok := fields[pipeline.RulesField]; !ok {
 		fmt.Fprintln(w, "No push rules are known of the user: the defaults apply.")
 	}
+	tally, err := pipeline.SumSaved(counts)
+	if err != nil {
+		return err
+	}
+	badges := pipeline.NewBadges(cfg.Badge)
 	pipeline.Explain(w, room, pipeline.ReadAccount(opts.UserID, fields, cfg.Rules.Options()), e, func(p *pushers.Pusher) string {
+		text := toldThrough(cfg.Apps, p.AppID, p.URL)
 		if _, listed := cfg.Apps.Listed(p.AppID); listed == nil {
-			return through(pushers.ProviderGateway, p.URL, "") // all of it: its path may be wrong
+			text = through(pushers.ProviderGateway, place(p.URL), "")
 		}
-		return toldThrough(cfg.Apps, p.AppID, p.URL)
+		if !opts.Offline && !p.NoCounts {
+			text += fmt.Sprintf(", badge %d", tally.Badge(badges.Count(p.AppID)).Unread)
+		}
+		return text
 	})
 	fmt.Fprintln(w)
 	pipeline.SavedRooms(w, counts)
@@ -116,4 +126,13 @@ func foldState(room *pipeline.Room, r io.Reader) error {
 			return nil
 		}
 	}
+}
+
+// place is a URL up to its path, which may be wrong, and without what may be a secret in it; "" of what is no URL.
+func place(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

@@ -292,7 +292,7 @@ func TestPushersTest(t *testing.T) {
 	joined := p.file("joined.jsonl", []byte(`{"room_id":"!r:hs","type":"m.room.member","state_key":"@alice:example.org","sender":"@alice:example.org","content":{"membership":"join"}}`))
 	event := p.file("event.json", []byte(`{"room_id":"!r:hs","type":"m.room.message","sender":"@bob:example.org","event_id":"$e","content":{"body":"hello"}}`))
 	said(t, env, []string{"explain", "--user=@alice:example.org", "--event", event, "--state", joined},
-		", told through apns, as apps[org.example.ios.*] says", ", told through gateway https://10.0.0.1/_matrix/push/v1/notify?secret", ", told through gateway "+p.gateway.Address()+", as apps[org.example.desktop] says")
+		", told through apns, as apps[org.example.ios.*] says, badge 2\n", ", told through gateway https://10.0.0.1/_matrix/push/v1/notify, badge 2\n", ", told through gateway "+p.gateway.Address()+", as apps[org.example.desktop] says")
 	test("disabled", failed, "--app=org.example.disabled")
 	test("disabled, and sent all the same", succeeded, "--app=org.example.disabled", "--force")
 	test("a private address", failed, "--app=org.example.private")

@@ -181,7 +181,7 @@ func (what action) judge(o pushers.Outcome, timestamp int64, f facts) judgement 
 	case suspect:
 		if !f.proven {
 			o.RetryAfter, o.Cause = untilFixed, errors.New(o.Reason+", but no device token was accepted lately: topic or environment of the app may be wrong")
-			o.Reason = reasonUnproven
+			o.Reason, o.Unproven = reasonUnproven, true
 			return judgement{outcome: o}
 		}
 		o.Verdict, o.RetryAfter = pushers.Gone, 0

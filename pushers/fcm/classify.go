@@ -178,9 +178,9 @@ func suspect(reason string, proven bool) pushers.Outcome {
 	case proven:
 		return pushers.Outcome{Verdict: pushers.Gone, Reason: reason}
 	case reason == reasonSenderMismatch:
-		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reason, RetryAfter: suspicion}
+		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reason, RetryAfter: suspicion, Unproven: true}
 	}
-	return pushers.Outcome{Verdict: pushers.Retry, Reason: reason, RetryAfter: suspicion}
+	return pushers.Outcome{Verdict: pushers.Retry, Reason: reason, RetryAfter: suspicion, Unproven: true}
 }
 
 // quota says whose is exceeded: that of the device if the answer says so, else that of the project.

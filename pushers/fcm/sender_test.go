@@ -252,8 +252,8 @@ func TestSendSuspects(t *testing.T) {
 	w := start(t, stack.FCMOptions{}, nil)
 	mismatch := stack.FCMAnswer{Status: 403, ErrorCode: "SENDER_ID_MISMATCH"}
 	w.Script(mismatch, stack.FCMAnswer{Status: 400, ErrorCode: "INVALID_ARGUMENT", Message: "The registration token is not a valid FCM registration token"}, stack.FCMAnswer{}, mismatch)
-	check(t, w.sender.Send(t.Context(), message()), pushers.Outcome{Verdict: pushers.Misconfigured, Reason: "sender_id_mismatch", Status: 403, RetryAfter: 5 * time.Minute})
-	check(t, w.sender.Send(t.Context(), message()), pushers.Outcome{Verdict: pushers.Retry, Reason: "bad_token", Status: 400, RetryAfter: 5 * time.Minute})
+	check(t, w.sender.Send(t.Context(), message()), pushers.Outcome{Verdict: pushers.Misconfigured, Reason: "sender_id_mismatch", Status: 403, RetryAfter: 5 * time.Minute, Unproven: true})
+	check(t, w.sender.Send(t.Context(), message()), pushers.Outcome{Verdict: pushers.Retry, Reason: "bad_token", Status: 400, RetryAfter: 5 * time.Minute, Unproven: true})
 	w.prove(t)
 	check(t, w.sender.Send(t.Context(), message()), pushers.Outcome{Verdict: pushers.Gone, Reason: "sender_id_mismatch", Status: 403})
 }

@@ -136,7 +136,7 @@ func TestServiceIsAway(t *testing.T) {
 			d.atRest(r)
 			d.directlyIs("while it is away", once(events, others(devices, kind)...))
 			d.toldIs(d.gateway, once(events, devices["gateway"]...))
-			d.hears("detail=gateway_down", "app="+kind)
+			d.hears("detail=service_down", "app="+kind)
 			comeBack()
 			d.settle(r)
 			d.hears("a push service is back", "provider="+kind)

@@ -34,7 +34,7 @@ func (d *direct) pauses(waiting, going []string, user func(device string) string
 			d.Errorf("%s: %d requests although its service is left alone", device, len(got))
 		}
 	}
-	if n := d.logged("push settled", "$two", "action=retry", "detail=gateway_paused"); n != len(waiting) {
+	if n := d.logged("push settled", "$two", "action=retry", "detail=service_paused"); n != len(waiting) {
 		d.Errorf("%d notifications wait, want %d", n, len(waiting))
 	}
 	d.settle(r)

@@ -257,7 +257,7 @@ func TestGatewayGoesAwayAndComesBack(t *testing.T) {
 	}
 	w.hears("a push service is away")
 	w.atRest(r)
-	w.hears("detail=gateway_down")
+	w.hears("detail=service_down")
 	if n := refused.Load(); n >= int64(len(all)) {
 		t.Errorf("%d of %d notifications were tried although the gateway is away", n, len(all))
 	}
