@@ -5,6 +5,7 @@ package apns
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -109,7 +110,7 @@ func (c Config) Validate() error {
 		report(slices.Contains(choice.allowed, choice.value), "%s: %q is none of %s", choice.key, choice.value, strings.Join(choice.allowed, ", "))
 	}
 	_, known := suffixes[c.PushType]
-	report(known || c.PushType == "", "push_type: %q is no push type of Apple", c.PushType)
+	report(known || c.PushType == "", "push_type: %q is none of %s", c.PushType, strings.Join(slices.Sorted(maps.Keys(suffixes)), ", "))
 	report(c.BaseURL == "" || isBase(c.BaseURL), "base_url: it is not a URL such as https://apns-relay.internal: https, a host, perhaps a port, and nothing more")
 	report(c.Topic == "" || bundleID.MatchString(c.Topic), "topic: %q is no bundle id such as im.vector.app", c.Topic)
 	report(c.Timeout >= time.Second && c.Timeout <= time.Minute, "timeout: %v is not between 1s and 1m0s", c.Timeout)
@@ -127,7 +128,8 @@ func (c Config) validateCredentials(report func(ok bool, format string, args ...
 	}
 	if c.KeyFile != "" {
 		report(c.KeyID == "" || tenCharacters.MatchString(c.KeyID), "key_id: %q is not ten letters and digits, as Apple shows it with the key", c.KeyID)
-		report(tenCharacters.MatchString(c.TeamID), "team_id: %q is not ten letters and digits, as Apple shows it in the account's membership", c.TeamID)
+		report(c.TeamID != "", "team_id: is missing: ten letters and digits, as Apple shows it in the account's membership")
+		report(c.TeamID == "" || tenCharacters.MatchString(c.TeamID), "team_id: %q is not ten letters and digits, as Apple shows it in the account's membership", c.TeamID)
 		report(c.Topic != "", "topic: is missing: the app's bundle id, which a token does not tell")
 	} else {
 		report(c.KeyID == "", "key_id: is set without key_file")

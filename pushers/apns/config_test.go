@@ -22,14 +22,14 @@ func TestValidate(t *testing.T) {
 		{"a relay", func(c *Config) { c.BaseURL = "https://relay.internal:8443/" }, nil},
 		{"nothing", func(c *Config) { *c = Defaults() }, []string{"key_file: is missing"}},
 		{"both", func(c *Config) { c.CertFile = "c" }, []string{"cert_file: is set beside key_file"}},
-		{"ids", func(c *Config) { c.KeyID, c.TeamID, c.Topic = "short", "", "" }, []string{`key_id: "short" is not ten`, `team_id: "" is not ten`, "topic: is missing"}},
+		{"ids", func(c *Config) { c.KeyID, c.TeamID, c.Topic = "short", "", "" }, []string{`key_id: "short" is not ten`, `team_id: is missing`, "topic: is missing"}},
 		{"a certificate with ids", func(c *Config) { c.KeyFile, c.CertFile = "", "c" }, []string{"key_id: is set without key_file", "team_id: is set without key_file"}},
 		{"parts of a certificate", func(c *Config) { c.CertKeyFile, c.CertPassword = "k", credential.NewSecret("hunter2") },
 			[]string{"cert_key_file: is set without cert_file", "cert_password: is set without cert_file"}},
 		{"words", func(c *Config) {
 			c.Environment, c.TokenFormat, c.Form, c.Collapse, c.PushType = "test", "raw", "all", "x", "loud"
 		},
-			[]string{`environment: "test" is none of production, sandbox`, `token_format: "raw"`, `form: "all"`, `collapse: "x"`, `push_type: "loud" is no push type of Apple`}},
+			[]string{`environment: "test" is none of production, sandbox`, `token_format: "raw"`, `form: "all"`, `collapse: "x"`, `push_type: "loud" is none of alert, background, complication, controls, `}},
 		{"topic", func(c *Config) { c.Topic = "app\r\nx: y" }, []string{"topic: "}},
 		{"no TLS", func(c *Config) { c.BaseURL = "http://relay.internal" }, []string{"base_url: it is not a URL such as"}},
 		{"a path", func(c *Config) { c.BaseURL = "https://relay.internal/apns" }, []string{"base_url: "}},

@@ -96,7 +96,7 @@ func loadCertificate(cfg Config) (*identity, error) {
 	}
 	found, err := parse(all, cfg.CertPassword.Reveal())
 	if err != nil {
-		return nil, fmt.Errorf("cert_file: %s: %w", cfg.CertFile, err)
+		return nil, certificateFault(cfg, err)
 	}
 	if found.Leaf == nil {
 		return nil, fmt.Errorf("cert_file: %s: the certificate can't be read", cfg.CertFile)
@@ -107,11 +107,26 @@ func loadCertificate(cfg Config) (*identity, error) {
 	return &identity{certificate: &found, print: sha256.Sum256(all)}, nil
 }
 
+// certificateFault says what to do about a certificate that can't be read.
+func certificateFault(cfg Config, err error) error {
+	switch {
+	case errors.Is(err, pkcs12.ErrIncorrectPassword) && cfg.CertPassword.IsZero():
+		return fmt.Errorf("cert_password: is missing: %s has a password", cfg.CertFile)
+	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, certificate.ErrFailedToDecryptKey):
+		return fmt.Errorf("cert_password: is not that of %s", cfg.CertFile)
+	case errors.Is(err, certificate.ErrNoPrivateKey):
+		return fmt.Errorf("cert_file: %s has no private key: name the file that has it by cert_key_file, or export both as .p12", cfg.CertFile)
+	case errors.Is(err, certificate.ErrNoCertificate):
+		return fmt.Errorf("cert_file: %s has no certificate (a .p8 key for tokens belongs to key_file)", cfg.CertFile)
+	}
+	return fmt.Errorf("cert_file: %s: %w", cfg.CertFile, err)
+}
+
 // parsePKCS12 reads .p12 files of old and new exporters; those of the library read old ones alone.
 func parsePKCS12(p12 []byte, password string) (tls.Certificate, error) {
 	key, leaf, chain, err := pkcs12.DecodeChain(p12, password)
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
-		return tls.Certificate{}, errors.New("the password is wrong")
+		return tls.Certificate{}, err
 	}
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("it is neither PEM nor a .p12 file: %w", err)
