@@ -18,9 +18,9 @@ import (
 )
 
 // loadCompose is docker-compose.yml as Docker would read it.
-func loadCompose(t *testing.T) *types.Project {
+func loadCompose(t *testing.T, environ ...string) *types.Project {
 	t.Helper()
-	options, err := cli.NewProjectOptions([]string{"../../docker-compose.yml"}, cli.WithEnv([]string{"TOCSIN_HOMESERVER_SERVER_NAME=example.org"}))
+	options, err := cli.NewProjectOptions([]string{"../../docker-compose.yml"}, cli.WithEnv(append([]string{"TOCSIN_HOMESERVER_SERVER_NAME=example.org"}, environ...)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +112,29 @@ func TestComposeEnvironment(t *testing.T) {
 		}
 		if !slices.Equal(cfg.Redis.Addresses, []string{"redis:6379"}) { // Redis's own default port
 			t.Errorf("%s: Redis is asked at %v", name, cfg.Redis.Addresses)
+		}
+	}
+}
+
+// Apps are told directly as the variable says that Compose is given, with the files of a folder that is mounted where README's example has them.
+func TestComposeApps(t *testing.T) {
+	t.Parallel()
+	app := find(t, mustRead(t, "../../docker-compose.yml"), `TOCSIN_APPS='(.+)' docker compose up`)
+	for _, name := range []string{"worker", "topics"} {
+		s := loadCompose(t, "TOCSIN_APPS="+app, "TOCSIN_KEYS=/srv/keys").Services[name]
+		cfg, err := config.Parse(nil, environ(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, listed := cfg.Apps.Listed("org.example.android"); listed == nil {
+			t.Errorf("%s: the apps are %v", name, cfg.Apps)
+		}
+		mounted := false
+		for _, v := range s.Volumes {
+			mounted = mounted || v.Source == "/srv/keys" && v.Target == "/etc/tocsin" && v.ReadOnly
+		}
+		if !mounted || !strings.Contains(app, "/etc/tocsin/") || !strings.Contains(mustRead(t, "../../README.md"), "/etc/tocsin/") {
+			t.Errorf("%s: the keys are not where the apps have them: %+v", name, s.Volumes)
 		}
 	}
 }
