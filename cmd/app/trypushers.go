@@ -148,6 +148,9 @@ func (t *trial) pusher(ctx context.Context, field, app string, key pushers.Pushk
 		t.say("answer", fmt.Sprintf("none: the app is not told of %s (events, push_type), so nothing was sent; --type names what it is told of", printable(d.Notification.Type)))
 		return false
 	}
+	if s, ok := route.Sender.(interface{ Shows(*pushers.Notification) bool }); ok && !s.Shows(&d.Notification) { // Apple's: others show by themselves
+		t.say("note", "the device shows nothing of it: the app must register its pusher with data.default_payload that has aps, or form must be names or full")
+	}
 	o := route.Sender.Send(ctx, d)
 	t.answer(&route, &d, o)
 	return o.Verdict == pushers.Delivered

@@ -164,3 +164,24 @@ func TestElementsPayload(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+// What has no aps does nothing on a device.
+func TestShows(t *testing.T) {
+	t.Parallel()
+	for data, want := range map[string]bool{
+		`{}`:                             false,
+		`{"default_payload":{"a":"b"}}`:  false,
+		`{"default_payload":{"aps":{}}}`: false,
+		`{"default_payload":{"aps":{"alert":{"loc-key":"Notification"},"mutable-content":1}}}`: true,
+		`{"default_payload":{"aps":{"content-available":1}}}`:                                  true,
+	} {
+		n := &pushers.Notification{EventID: "$e", RoomID: "!r:hs", Type: "m.room.message", Device: pushers.Device{Pusher: pushers.Pusher{Data: jsontext.Value(data)}}}
+		for _, form := range []string{FormEventIDOnly, FormFull} {
+			s := &Sender{cfg: Defaults()}
+			s.cfg.Form = form
+			if got := s.Shows(n); got != (want || form == FormFull) {
+				t.Errorf("%s with %s: %v", form, data, got)
+			}
+		}
+	}
+}

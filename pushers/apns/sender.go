@@ -144,6 +144,9 @@ func (s *Sender) Account() string {
 // Tells says whether the app is told of n at all; [Sender.Send] settles what it is not told without a request.
 func (s *Sender) Tells(n *pushers.Notification) bool { return s.cfg.subject(n) != noSubject }
 
+// Shows says whether the device does anything with what it is told of n: it is for nothing without aps, which event_id_only leaves to default_payload of the pusher's data.
+func (s *Sender) Shows(n *pushers.Notification) bool { return len(s.cfg.payload(n).object.aps()) > 0 }
+
 // help does what may help x; false if it can't.
 func (s *Sender) help(x *exchange, r remedy) bool {
 	switch r {

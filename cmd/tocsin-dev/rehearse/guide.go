@@ -83,7 +83,10 @@ func (r *rehearsal) pusher(app *stack.ProviderApp) []byte {
 	}
 	r.providers.Register(appID, app.Pushkey, app.Endpoint)
 	gateway := cmp.Or(r.providers.URL(stack.ProviderGateway), "https://push.example.org")
-	data := map[string]string{"url": gateway + "/_matrix/push/v1/notify"}
+	data := map[string]any{"url": gateway + "/_matrix/push/v1/notify"}
+	if app.Provider == stack.ProviderAPNs { // as Element for iOS registers: without it there is nothing to show
+		data["default_payload"] = map[string]any{"aps": map[string]any{"mutable-content": 1, "alert": map[string]any{"loc-key": "Notification", "loc-args": []string{}}}}
+	}
 	if app.Endpoint != "" {
 		data["endpoint"], data["auth"] = app.Endpoint, app.Auth
 	}

@@ -23,7 +23,7 @@ import (
 var lineOf = map[string]string{
 	"org.example.ios": `{"kind":"push","provider":"apns","app_id":"org.example.ios","headers":{"apns-collapse-id":"jiZIFowOWHz-4JGqARvA3zgyJwT9UQ9F","apns-expiration":"4102444800",` +
 		`"apns-id":"01234567-89ab-8def-8123-456789abcdef","apns-priority":"10","apns-push-type":"alert","apns-topic":"org.example.ios","content-type":"application/json; charset=utf-8"},` +
-		`"body":{"room_id":"!room:example.org","event_id":"$event","unread_count":1},"status":%d}`,
+		`"body":{"aps":{"alert":{"loc-args":[],"loc-key":"Notification"},"mutable-content":1},"room_id":"!room:example.org","event_id":"$event","unread_count":1},"status":%d}`,
 	"org.example.android": `{"kind":"push","provider":"fcm","app_id":"org.example.android","headers":{"content-type":"application/json"},` +
 		`"body":{"message":{"token":"D63yuATKLVZrrIA2AERYFoGB4zhiz4bu0vY0r8oVQZM","data":{"event_id":"$event","room_id":"!room:example.org","prio":"high","unread":"1"},` +
 		`"android":{"priority":"high","ttl":"2419200s"}}},"status":%d}`,
