@@ -126,7 +126,7 @@ func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, erro
 		return nil, nameFault{err}
 	}
 	e := &Entry{Name: name, Provider: Provider(app), pattern: pattern}
-	log := opts.Log.With("app", name)
+	log := opts.Log.With("provider", e.Provider, "app", name)
 	switch app := app.(type) {
 	case *apns.Config:
 		s, err := apns.New(*app, apns.Options{Tokens: tokens, Dial: opts.Gateway.Proxy.Dial, Wrap: opts.Wrap, Clock: opts.Clock, Log: log})

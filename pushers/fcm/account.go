@@ -100,6 +100,13 @@ type keeper struct {
 
 // read takes what the file has now, if that is another key that can be used. Requests that are under way end with the one that they began with.
 func (k *keeper) read() error {
+	if err := k.load(); err != nil {
+		return fmt.Errorf("service_account_file: %w", err)
+	}
+	return nil
+}
+
+func (k *keeper) load() error {
 	raw, err := os.ReadFile(k.path)
 	if err != nil {
 		return err

@@ -92,7 +92,7 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	}
 	s.keeper = keeper{path: cfg.ServiceAccountFile, parse: s.account, log: opts.Log}
 	if err := s.keeper.read(); err != nil {
-		return nil, fmt.Errorf("service_account_file: %w", err)
+		return nil, err
 	}
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.watching = credential.Watch([]string{cfg.ServiceAccountFile}, s.keeper.read, opts.Log)

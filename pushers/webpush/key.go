@@ -70,13 +70,20 @@ type keyFile struct {
 func openKey(name string, log *slog.Logger) (*keyFile, error) {
 	f := &keyFile{name: name, log: log}
 	if err := f.read(); err != nil {
-		return nil, fmt.Errorf("vapid_key_file: %w", err)
+		return nil, err
 	}
 	return f, nil
 }
 
-// read takes the key from the file. One that can't be used changes nothing.
+// read takes the key from the file. One that can't be used changes nothing. An error begins with the key of the configuration that names the file.
 func (f *keyFile) read() error {
+	if err := f.load(); err != nil {
+		return fmt.Errorf("vapid_key_file: %w", err)
+	}
+	return nil
+}
+
+func (f *keyFile) load() error {
 	info, err := os.Stat(f.name)
 	if err != nil {
 		return err
