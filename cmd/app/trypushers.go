@@ -196,7 +196,7 @@ func service(r *pushers.Route) string {
 	name := r.Provider
 	switch r.Provider {
 	case pushers.ProviderGateway:
-		name += " " + printable(r.Service)
+		name += " " + printable(strings.TrimPrefix(r.Service, r.App+" "))
 	case pushers.ProviderWebPush:
 		name += printable(strings.TrimPrefix(r.Service, r.App))
 	}
