@@ -123,8 +123,8 @@ func (l *Log) Configure(ctx context.Context, topics []string, settings map[strin
 	return nil
 }
 
-// settling is how long after it has acknowledged a setting a broker may still go by the old one.
-const settling = 5 * time.Second
+// forceDelay is how long after it has acknowledged a setting a broker may still go by the old one.
+const forceDelay = 5 * time.Second
 
 // Append writes a record to the partition of its key, and returns when it is safe.
 func (l *Log) Append(ctx context.Context, r Record) error {
@@ -133,7 +133,7 @@ func (l *Log) Append(ctx context.Context, r Record) error {
 		message.Headers = append(message.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
 	}
 	written, err := l.client.ProduceSync(ctx, message).First()
-	for errors.Is(err, kerr.MessageTooLarge) && time.Since(l.configured) < settling && ctx.Err() == nil {
+	for errors.Is(err, kerr.MessageTooLarge) && time.Since(l.configured) < forceDelay && ctx.Err() == nil {
 		time.Sleep(10 * time.Millisecond)
 		written, err = l.client.ProduceSync(ctx, message).First()
 	}
