@@ -109,6 +109,7 @@ func TestFaults(t *testing.T) {
 		{"not UTF-8", "server:\n  name: \"x\"\n  login: {user: \"\xff\"}\n", nil},
 		{"NUL", "server: {name: \"a\\0b\", login: {user: u, password: \"a\\0b\"}}\n", []string{"TOCSIN_LIMITS_MODE=a\x00b"}},
 		{"too large", strings.Repeat("#", maxFile+1), nil},
+		{"too many brackets", strings.Repeat("[", 100_000), nil},
 	}, sampleFaults)
 }
 

@@ -53,11 +53,17 @@ type entry struct {
 // maxFile bounds a configuration file, in bytes. A real one has a few KiB; the YAML parser takes minutes for megabytes of brackets.
 const maxFile = 256 << 10
 
+// maxBrackets bounds the brackets and braces that a document opens: of 100,000 within each other the YAML parser makes gigabytes.
+const maxBrackets = 5_000
+
 // fromYAML reads a document. A text that is not YAML is one fault, and a node that is refused as a whole; of YAML that is not supported
 // each part is a fault.
 func fromYAML(data []byte) (node, Faults) {
 	if len(data) > maxFile {
 		return node{kind: refused}, Faults{{Message: fmt.Sprintf("has %d bytes; a configuration has at most %d", len(data), maxFile)}}
+	}
+	if n := bytes.Count(data, []byte("[")) + bytes.Count(data, []byte("{")); n > maxBrackets {
+		return node{kind: refused}, Faults{{Message: fmt.Sprintf("has %d brackets and braces; a configuration has at most %d", n, maxBrackets)}}
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if !utf8.Valid(data) {

@@ -67,7 +67,7 @@ func (d *Dispatcher) deliver(ctx context.Context, route *pushers.Route, what *pu
 		return expired(what.Attempt)
 	}
 	if route.Untold != "" {
-		return pushers.Step{Action: pushers.Settle, Detail: route.Untold}
+		return pushers.Step{Action: pushers.Settle, Detail: route.Untold, Untold: true}
 	}
 	r := d.attempt(ctx, route, what)
 	now := d.clock.Now()

@@ -57,10 +57,23 @@ type gate struct {
 	users   int           // who is in, or waits
 	unused  *list.Element // in gates.unused; nil while it has users
 
-	lost   string   // the connection under which something failed last
+	lost   []lost   // connections under which something failed lately
 	blamed []string // users whose notifications failed since the last success, which is counted once for each
 	opened bool     // as the log knows it
 }
+
+// lost is a connection that broke, or could not be made.
+type lost struct {
+	connection string
+	at         time.Time
+}
+
+const (
+	// lossMemory is how long a connection is known as lost: all who shared it have learned of that by then. Its name may come again for another one.
+	lossMemory = time.Minute
+	// maxLost bounds what is remembered of connections.
+	maxLost = 32
+)
 
 // The reasons for which a request is not made: [pushers.Step.Detail] of a step that is Unsent.
 const (
@@ -226,7 +239,7 @@ func (p *pass) done(o pushers.Outcome, user string, cutOff bool) {
 		state = silent
 	}
 	g.mu.Lock()
-	counted := at.counted(o.Connection)
+	counted := at.counted(o.Connection, now)
 	if counted {
 		state = silent
 	}
@@ -316,12 +329,19 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// counted says that another request has failed with the same connection: however many share one, it breaks once.
-func (at *gate) counted(connection string) bool {
-	if connection == "" || connection == at.lost {
-		return connection != ""
+// counted says that another request has failed with the same connection: however many share one, it breaks once. Services have several, which may break at the same time.
+func (at *gate) counted(connection string, now time.Time) bool {
+	if connection == "" {
+		return false
 	}
-	at.lost = connection
+	at.lost = slices.DeleteFunc(at.lost, func(l lost) bool { return now.Sub(l.at) > lossMemory })
+	if slices.ContainsFunc(at.lost, func(l lost) bool { return l.connection == connection }) {
+		return true
+	}
+	if len(at.lost) == maxLost {
+		at.lost = slices.Delete(at.lost, 0, 1)
+	}
+	at.lost = append(at.lost, lost{connection, now})
 	return false
 }
 

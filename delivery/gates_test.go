@@ -312,6 +312,30 @@ func TestBrokenConnection(t *testing.T) {
 	})
 }
 
+// TestBrokenConnections has several connections break at the same time, so that their requests end in turns.
+func TestBrokenConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := world(100, 100)
+		for range 40 {
+			done(accepted, fill(t, g, "h", g.roomOf("h"))...)
+		}
+		shared := fill(t, g, "h", 40)
+		for i, p := range shared {
+			p.done(pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", Connection: []string{"a", "b", "c", "d"}[i%4]}, "@u:x", false)
+		}
+		if why := g.refuses(host("h")).unsent; why != "" {
+			t.Fatalf("four connections of five: %s", why)
+		}
+		time.Sleep(lossMemory + time.Second) // what is called so now is another one
+		done(pushers.Outcome{Verdict: pushers.Uncertain, Reason: "no_answer", Connection: "a"}, fill(t, g, "h", 1)...)
+		turnedAway(t, g, "h", reasonDown)
+		if n := len(g.byKey[key{pushers.ProviderGateway, "h"}].lost); n != 1 {
+			t.Errorf("%d connections are remembered", n)
+		}
+	})
+}
+
 // roomOf is the room for requests to a service.
 func (g *gates) roomOf(name string) int {
 	if at := g.byKey[key{pushers.ProviderGateway, name}]; at != nil {

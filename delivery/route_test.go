@@ -73,7 +73,7 @@ func TestUntold(t *testing.T) {
 	silent := route
 	silent.Untold = "nothing_to_tell"
 	d, w, now := routed(map[string]pushers.Route{"told": route, "untold": silent})
-	settled := pushers.Step{Action: pushers.Settle, Detail: "nothing_to_tell", Provider: "apns", App: "ios.*"}
+	settled := pushers.Step{Action: pushers.Settle, Detail: "nothing_to_tell", Untold: true, Provider: "apns", App: "ios.*"}
 	for name, tc := range map[string]struct {
 		change func(*pushers.Delivery)
 		want   pushers.Step

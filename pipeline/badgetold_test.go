@@ -36,6 +36,28 @@ func TestBadgeIsToldWhenItChanges(t *testing.T) {
 	d.got("none", "$invite 0")
 }
 
+// TestBadgeOfUntoldEvents has an app that is not told of some events: what it would have been told with them, it is told alone.
+func TestBadgeOfUntoldEvents(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.pusher("phone", "")
+	untold := pushers.Step{Action: pushers.Settle, Detail: "nothing_to_tell", Untold: true}
+	delivered := pushers.Step{Action: pushers.Settle, Verdict: pushers.Delivered}
+	d.phones["phone"].steps = []pushers.Step{untold, delivered, untold, untold, failed}
+	d.handle(message(garden, "$1", 1), message(garden, "$2", 2))
+	d.got("phone", "$1 1", "1", "$2 1") // the first two were one notification: the event was not told
+	d.handle(message(arbour, "$3", 1))
+	d.got("phone", "$3 2", "2")
+	d.due()
+	d.got("phone", "2")
+	d.phones["phone"].steps = []pushers.Step{untold, untold} // as an app is that shows no badges
+	d.handle(message("!orchard:hs", "$4", 1))
+	d.got("phone", "$4 3", "3")
+	d.phones["phone"].steps = []pushers.Step{untold}
+	d.handle(message("!orchard:hs", "$5", 2))
+	d.got("phone", "$5 3")
+}
+
 // TestInvitedIsNotInTheRoom has a state reset that makes an invite of a join: what was unread counts no more, whoever invites.
 func TestInvitedIsNotInTheRoom(t *testing.T) {
 	t.Parallel()

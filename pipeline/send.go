@@ -125,6 +125,15 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 		return err
 	}
 	step := s.Delivery.Deliver(ctx, e.delivery)
+	if step.Untold && !e.alone && e.told.now.differs(now) { // the event was to tell the badge
+		s.logStep(ctx, e, step)
+		e.turn(s.Clock.Now())
+		e.delivery = s.compose(a, e, now)
+		if err := e.told.doubt(ctx, &e.delivery.Notification); err != nil {
+			return err
+		}
+		step = s.Delivery.Deliver(ctx, e.delivery)
+	}
 	if step.Verdict != 0 { // what was not sent, because the service was away or full, must not make a wave of rejections look small
 		s.Guard.Tried(p.AppID, p.Pushkey)
 	}

@@ -88,6 +88,7 @@ type Step struct {
 	Reason  string  // of Bury and Forget: the class ("expired", "exhausted", "refused"); of Remove: the reason for the feedback record
 	Detail  string  // the service's reason, and after a colon what is known of its cause: for the log and the dead letter's header
 	Unsent  bool    // of Again: there was no room for a request, so this was no attempt
+	Untold  bool    // of Settle: the app is told nothing of such notifications, so nothing was sent
 	Verdict Verdict // what the attempt came to; 0 if nothing was sent
 	// Where it was to go: see [Route]. Both are "" of what was dropped before that was asked.
 	Provider, App string

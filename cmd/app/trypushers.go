@@ -148,7 +148,9 @@ func (t *trial) pusher(ctx context.Context, field, app string, key pushers.Pushk
 		t.say("answer", fmt.Sprintf("none: the app is not told of %s (events, push_type), so nothing was sent; --type names what it is told of", printable(d.Notification.Type)))
 		return false
 	}
-	if s, ok := route.Sender.(interface{ Shows(*pushers.Notification) bool }); ok && !s.Shows(&d.Notification) { // Apple's: others show by themselves
+	if s, ok := route.Sender.(interface {
+		Shows(*pushers.Notification) bool
+	}); ok && !s.Shows(&d.Notification) { // Apple's: others show by themselves
 		t.say("note", "the device shows nothing of it: the app must register its pusher with data.default_payload that has aps, or form must be names or full")
 	}
 	o := route.Sender.Send(ctx, d)
@@ -197,11 +199,8 @@ func (t *trial) say(what, text string) { fmt.Fprintf(t.out, "  %-9s %s\n", what,
 // service names the push service of a route, and the setting that leads there.
 func service(r *pushers.Route) string {
 	host := ""
-	switch r.Provider {
-	case pushers.ProviderGateway:
-		host = r.Service
-	case pushers.ProviderWebPush:
-		host = strings.TrimSpace(strings.TrimPrefix(r.Service, r.App))
+	if r.Provider == pushers.ProviderGateway || r.Provider == pushers.ProviderWebPush {
+		host = strings.TrimPrefix(r.Service, r.App+" ")
 	}
 	return through(r.Provider, host, r.App)
 }

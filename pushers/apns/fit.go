@@ -3,6 +3,7 @@ package apns
 // Fitting a payload into what Apple takes.
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 )
@@ -17,7 +18,7 @@ func fit(o object, limit int) []byte {
 		if len(o.encode(0)) <= limit {
 			return cutTexts(o, limit)
 		}
-		lighter := o.lighter()
+		lighter := o.lighter(limit)
 		if lighter == nil {
 			return object{{name: "aps", value: bareAPS}}.encode(whole)
 		}
@@ -34,11 +35,11 @@ func cutTexts(o object, limit int) []byte {
 // bareAPS stands in for aps that is too large: it shows "Notification", or what the app makes of that.
 var bareAPS = object{{name: "alert", value: object{{name: "loc-key", value: raw(`"Notification"`)}, {name: "loc-args", value: texts{}}}}, {name: "mutable-content", value: number(1)}}
 
-// lighter is the object without its largest member, of those that it can do without as long as there are any, nil if it has but aps left. Too large an aps is stripped before
-// what tells the event is left out.
-func (o object) lighter() object {
-	if i := o.largest(func(m member) bool { return m.spare && m.name != "aps" }); i >= 0 {
-		return o.without(o[i].name)
+// lighter is the object without its largest members, as many as are too much, of those that it can do without as long as there are any; nil if it has but aps left. Too large an aps is
+// stripped before what tells the event is left out.
+func (o object) lighter(limit int) object {
+	if left := o.withoutLargest(limit, func(m member) bool { return m.spare && m.name != "aps" }); left != nil {
+		return left
 	}
 	if i := o.find("aps"); i >= 0 && o[i].hasSpare() {
 		own, _ := o[i].value.(object)
@@ -47,10 +48,7 @@ func (o object) lighter() object {
 		}
 		return o.with("aps", own)
 	}
-	if i := o.largest(func(m member) bool { return m.name != "aps" }); i >= 0 {
-		return o.without(o[i].name)
-	}
-	return nil
+	return o.withoutLargest(limit, func(m member) bool { return m.name != "aps" })
 }
 
 // hasSpare says that the notification can do without the member, or a part of it.
@@ -73,16 +71,28 @@ func (o object) own() object {
 	return own
 }
 
-// largest is the index of the largest of the members that count, however its texts are cut; -1 if there is none.
-func (o object) largest(counts func(member) bool) int {
-	found, size := -1, 0
+// withoutLargest leaves out the largest of the members that count, however their texts are cut: one, and more until the object has limit bytes at most. It is nil if none counts. Users make up members by
+// the thousand, so each is measured once.
+func (o object) withoutLargest(limit int, counts func(member) bool) object {
+	type measured struct{ index, size int }
+	var all []measured
 	for i, m := range o {
-		if !counts(m) {
-			continue
-		}
-		if s := len(m.name) + len(m.value.append(nil, 0)); found < 0 || s > size {
-			found, size = i, s
+		if counts(m) {
+			all = append(all, measured{i, len(object{m}.encode(0)) - len("{}")})
 		}
 	}
-	return found
+	if all == nil {
+		return nil
+	}
+	slices.SortStableFunc(all, func(x, y measured) int { return cmp.Compare(y.size, x.size) })
+	left := slices.Clone(o)
+	size := len(o.encode(0))
+	for i, m := range all {
+		if i > 0 && size <= limit {
+			break
+		}
+		left[m.index].value = nil
+		size -= m.size + len(",")
+	}
+	return slices.DeleteFunc(left, func(m member) bool { return m.value == nil })
 }

@@ -1,6 +1,7 @@
 package apns
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -112,4 +113,18 @@ func asJSON(v any) jsontext.Value {
 		panic(err)
 	}
 	return b
+}
+
+// TestFitThousands has a pusher whose owner wishes to keep the worker busy: each member is measured once, not once for each other.
+func TestFitThousands(t *testing.T) {
+	t.Parallel()
+	o := make(object, 0, 100_000)
+	for i := range cap(o) - 1 {
+		o = append(o, member{name: "k" + strconv.Itoa(i), value: raw("1"), spare: true})
+	}
+	o = append(o, member{name: "event_id", value: quoted("$1")})
+	got := fit(o, maxPayload)
+	if len(got) > maxPayload || len(got) < maxPayload-20 || !strings.HasSuffix(string(got), `,"event_id":"$1"}`) || !jsontext.Value(got).IsValid() {
+		t.Errorf("%d bytes: %.60s … %s", len(got), got, got[max(len(got)-60, 0):])
+	}
 }

@@ -111,7 +111,7 @@ func (c *Config) collapseID(d *pushers.Delivery) string {
 	switch {
 	case c.Collapse == CollapseNone:
 		return ""
-	case n.CountsOnly():
+	case c.subject(n) == onlyCounts: // even of an event: it must not replace what shows of its room
 		return named("badge", d.UserID)
 	case c.Collapse == CollapseEvent:
 		return named("event", d.UserID, n.EventID)

@@ -129,6 +129,12 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
+	hidden := delivery(message())
+	hidden.Notification.Type, hidden.Notification.IsMember, hidden.Notification.Membership = "m.room.member", true, "join"
+	names := Defaults()
+	if names.Form = FormNames; names.collapseID(&hidden) != names.collapseID(&badge) {
+		t.Error("counts that go out because of an event replace what shows of its room")
+	}
 	second := delivery(event2)
 	if cfg.collapseID(&second) != cfg.collapseID(&d) {
 		t.Error("two messages of a room do not collapse")

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sideshow/apns2/certificate"
@@ -23,6 +24,16 @@ type identity struct {
 	key         *signingKey      // for tokens; nil if there is a certificate
 	certificate *tls.Certificate // nil if there is a key
 	print       [sha256.Size]byte
+
+	accepted atomic.Int64 // when a device token was last accepted with them, in nanoseconds since 1970; 0: never
+}
+
+// provenFor is how long an accepted device token speaks for the app's credentials, topic and environment.
+const provenFor = time.Hour
+
+func (i *identity) proven(now time.Time) bool {
+	at := i.accepted.Load()
+	return at != 0 && now.Sub(time.Unix(0, at)) < provenFor
 }
 
 // expiry is when the certificate expires; the zero time if a key is used, which never does.

@@ -70,6 +70,7 @@ type links struct {
 	identity *identity // of connections that are made from now on
 	places   []place
 	next     int
+	failed   int // dials that came to nothing
 }
 
 // place holds a connection, or is waiting for one.
@@ -105,7 +106,7 @@ func (ls *links) get(ctx context.Context) (*link, error) {
 			return at.link, nil
 		}
 		if ls.ctx.Err() != nil {
-			return nil, &dialError{reasonConnect, errors.New("the sender is closed")}
+			return nil, &dialError{reason: reasonConnect, err: errors.New("the sender is closed")}
 		}
 		if at.dial == nil {
 			d, id := &dial{done: make(chan struct{})}, ls.identity
@@ -126,7 +127,7 @@ func (ls *links) await(ctx context.Context, d *dial) error {
 	case <-d.done:
 		return d.err
 	case <-ctx.Done():
-		return &dialError{reasonConnect, ctx.Err()}
+		return &dialError{reason: reasonConnect, err: ctx.Err()}
 	}
 }
 
@@ -136,6 +137,10 @@ func (ls *links) fill(at *place, d *dial, id *identity) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	at.dial, d.err = nil, err
+	if failed := (*dialError)(nil); errors.As(err, &failed) {
+		ls.failed++
+		failed.number = ls.failed
+	}
 	if err == nil {
 		at.link = l
 		if l.identity != ls.identity || ls.ctx.Err() != nil { // they have changed meanwhile
@@ -233,6 +238,7 @@ func newDialer(cfg Config, opts Options, roots *x509.CertPool) dialer {
 type dialError struct {
 	reason string
 	err    error
+	number int // of the dial, among those of the sender that failed; 0: it was not waited for
 }
 
 func (e *dialError) Error() string { return e.err.Error() }
@@ -249,7 +255,7 @@ func (d *dialer) dial(ctx context.Context, id *identity) (*link, error) {
 	transport := newTransport(func(context.Context, string, string) (net.Conn, error) { return l.frames, nil })
 	if l.client, err = transport.NewClientConn(ctx, "https", d.address); err != nil {
 		conn.Close()
-		return nil, &dialError{reasonConnect, err}
+		return nil, &dialError{reason: reasonConnect, err: err}
 	}
 	return l, nil
 }
@@ -262,7 +268,7 @@ func (d *dialer) connect(ctx context.Context, id *identity) (net.Conn, error) {
 		if outbound.IsDNS(err) {
 			reason = reasonDNS
 		}
-		return nil, &dialError{reason, err}
+		return nil, &dialError{reason: reason, err: err}
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: d.roots, ServerName: d.host, NextProtos: []string{"h2"}}
 	if id.certificate != nil {
@@ -271,11 +277,11 @@ func (d *dialer) connect(ctx context.Context, id *identity) (net.Conn, error) {
 	conn := tls.Client(plain, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		plain.Close()
-		return nil, &dialError{reasonTLS, err}
+		return nil, &dialError{reason: reasonTLS, err: err}
 	}
 	if got := conn.ConnectionState().NegotiatedProtocol; got != "h2" {
 		plain.Close()
-		return nil, &dialError{reasonTLS, fmt.Errorf("the server does not speak HTTP/2")}
+		return nil, &dialError{reason: reasonTLS, err: fmt.Errorf("the server does not speak HTTP/2")}
 	}
 	return conn, nil
 }

@@ -48,7 +48,6 @@ type Sender struct {
 	tokens   *Tokens
 	links    *links
 	watching *credential.Watcher
-	accepted atomic.Int64 // when a device token was last accepted, in nanoseconds since 1970; 0: never with these credentials
 }
 
 // New makes a Sender for an app whose configuration is valid. An error begins with the key of the configuration that it is about. Close it when nobody sends any more.
@@ -164,16 +163,17 @@ func (s *Sender) help(x *exchange, r remedy) bool {
 
 // try makes one request.
 func (s *Sender) try(ctx context.Context, x *exchange, registered int64) judgement {
-	f := facts{registered: registered, proven: s.proven(), now: s.clock.Now()}
+	f := facts{registered: registered, now: s.clock.Now()}
 	l, err := s.links.get(ctx)
 	if err != nil {
 		j := classify(attempt{err: err, certified: s.links.present().certificate != nil}, f)
-		if failed := (*dialError)(nil); errors.As(err, &failed) {
-			j.outcome.Connection = fmt.Sprintf("dial %p", failed) // all who waited for it have the same
+		if failed := (*dialError)(nil); errors.As(err, &failed) && failed.number != 0 {
+			j.outcome.Connection = fmt.Sprintf("dial %d", failed.number) // all who waited for it have the same
 		}
 		return j
 	}
 	defer s.links.put(l)
+	f.proven = l.identity.proven(f.now)
 	a := attempt{linked: true, certified: l.identity.certificate != nil}
 	began := time.Now().UnixNano()
 	x.link = l
@@ -184,8 +184,8 @@ func (s *Sender) try(ctx context.Context, x *exchange, registered int64) judgeme
 	if stream := (http2.StreamError{}); a.status == 0 && !cutShort(a.err) && !errors.As(a.err, &stream) {
 		j.outcome.Connection = l.frames.LocalAddr().String()
 	}
-	if j.outcome.Verdict == pushers.Delivered && s.links.present() == l.identity {
-		s.accepted.Store(f.now.UnixNano())
+	if j.outcome.Verdict == pushers.Delivered {
+		l.identity.accepted.Store(f.now.UnixNano())
 	}
 	if j.replace {
 		s.links.replace(l)
@@ -198,7 +198,7 @@ func (s *Sender) exchange(ctx context.Context, x *exchange, a *attempt) error {
 	if key := x.link.identity.key; key != nil {
 		bearer, err := s.tokens.get(*key)
 		if err != nil {
-			return &dialError{reasonCredential, err}
+			return &dialError{reason: reasonCredential, err: err}
 		}
 		x.bearer = bearer
 	}
@@ -236,14 +236,6 @@ func (p *progress) left(err error) bool {
 	return p.written.Load() || p.began.Load() && cutShort(err)
 }
 
-// provenFor is how long an accepted device token speaks for the app's credentials, topic and environment.
-const provenFor = time.Hour
-
-func (s *Sender) proven() bool {
-	at := s.accepted.Load()
-	return at != 0 && s.clock.Now().Sub(time.Unix(0, at)) < provenFor
-}
-
 // reload reads the files of the credentials, and proves itself with what they hold if that is new. What can't be read leaves the old ones as they are.
 func (s *Sender) reload() error {
 	id, err := load(s.cfg)
@@ -254,7 +246,6 @@ func (s *Sender) reload() error {
 		return nil
 	}
 	s.links.prove(id)
-	s.accepted.Store(0)
 	s.log.Info("new credentials for APNs are in use", "topic", s.cfg.Topic, "expiry", id.expiry())
 	return nil
 }

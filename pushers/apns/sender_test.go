@@ -91,7 +91,7 @@ func TestSendAnswers(t *testing.T) {
 				b.cfg.Timeout = 3 * time.Second
 				s := b.sender(t, Options{})
 				if first {
-					s.accepted.Store(time.Now().UnixNano())
+					s.links.present().accepted.Store(time.Now().UnixNano())
 				} else if got := s.Send(t.Context(), numbered(0)); got.Verdict != pushers.Delivered {
 					t.Fatalf("got %+v", got)
 				}

@@ -265,11 +265,15 @@ func routeWebPush(app string, s *webpush.Sender) func(*pushers.Delivery) pushers
 	}
 }
 
+// routeGateway tells an app's gateway apart from the same host as users name it: it is reached on other terms, and what they can't reach must not look away to the app.
 func routeGateway(app string, s *gateway.Sender, fixed string) func(*pushers.Delivery) pushers.Route {
 	return func(d *pushers.Delivery) pushers.Route {
-		if fixed != "" {
-			d.Notification.Device.Pusher.URL = fixed
+		if fixed == "" {
+			return byURL(s, app, d)
 		}
-		return byURL(s, app, d)
+		d.Notification.Device.Pusher.URL = fixed
+		r := byURL(s, app, d)
+		r.Service = app + " " + r.Service
+		return r
 	}
 }

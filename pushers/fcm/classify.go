@@ -161,7 +161,7 @@ func byStatus(status int) (pushers.Outcome, remedy) {
 func invalid(f *fault, proven bool) (pushers.Outcome, remedy) {
 	words := strings.ToLower(f.message)
 	switch {
-	case slices.Contains(f.fields, "message.token"), strings.Contains(words, "not a valid fcm registration token"),
+	case slices.Contains(f.fields, "message.token"), strings.HasPrefix(words, "the registration token is not a valid fcm registration token"), // elsewhere in it, it may be what somebody wrote
 		f.apns == "BadDeviceToken", f.apns == "Unregistered", f.apns == "ExpiredToken":
 		return suspect(reasonBadToken, proven), none
 	case strings.Contains(words, "too big"), strings.Contains(words, "too large"):

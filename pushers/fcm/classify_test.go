@@ -69,6 +69,7 @@ func TestClassify(t *testing.T) {
 		{"accepted, half an answer", attempt{status: 200, body: []byte(`{"name":"projects/p/messages/0:1"}`), bodyErr: errors.New("reset")}, pushers.Outcome{Verdict: pushers.Delivered, Reason: "unreadable_reply"}, none},
 		{"accepted without words", attempt{status: 204}, pushers.Outcome{Verdict: pushers.Delivered, Reason: "unreadable_reply"}, none},
 
+		{"words that somebody wrote", answer(400, invalid, "Invalid value: not a valid FCM registration token", fcmError(invalid)), drop("invalid_argument"), none},
 		{"bad token, by words", answer(400, invalid, "The registration token is not a valid FCM registration token", fcmError(invalid)), gone("bad_token"), none},
 		{"bad token, by its field", answer(400, invalid, words, fcmError(invalid), badRequest("message.token")), gone("bad_token"), none},
 		{"bad token, without FcmError", answer(400, invalid, words, badRequest("message.token")), gone("bad_token"), none},

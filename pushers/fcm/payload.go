@@ -150,14 +150,16 @@ func (m *message) defaults(data jsontext.Value) {
 	if err != nil {
 		return
 	}
-	ours := len(m.fields)
+	taken := make(map[string]bool, len(m.fields)) // both may be thousands, which users make up
+	for _, f := range m.fields {
+		taken[f.name] = true
+	}
 	for _, w := range all {
 		value, isText := textOf(w.value)
 		if !isText {
 			value = string(w.value)
 		}
-		taken := slices.ContainsFunc(m.fields[:ours], func(f field) bool { return f.name == w.name })
-		if w.value.Kind() != 'n' && !taken && !isReserved(w.name) {
+		if w.value.Kind() != 'n' && !taken[w.name] && !isReserved(w.name) {
 			m.text(private, w.name, value)
 		}
 	}

@@ -65,7 +65,7 @@ func Body(n *pushers.Notification, limit int) ([]byte, error) {
 }
 
 func newPayload(n *pushers.Notification) (*payload, error) {
-	p := &payload{event: map[string]any{}, defaults: readOptions(n.Device.Pusher.Data).DefaultPayload}
+	p := &payload{event: map[string]any{}, defaults: readDefaults(n.Device.Pusher.Data)}
 	p.text("event_id", n.EventID)
 	p.text("room_id", n.RoomID)
 	if n.Counts.Unread != 0 || n.CountsOnly() {
@@ -87,6 +87,18 @@ func newPayload(n *pushers.Notification) (*payload, error) {
 		p.event["user_is_target"] = n.UserIsTarget
 	}
 	return p, p.readContent(n.Content)
+}
+
+// maxDefaults is longer than any default_payload that fits into a message, even if each of its characters is escaped.
+const maxDefaults = 6 * MaxBody
+
+// readDefaults is default_payload in the data of a pusher; nil if it is no object, or so long that it could not be told: users make up what they like, and it is gone through at each notification.
+func readDefaults(data jsontext.Value) map[string]jsontext.Value {
+	var defaults map[string]jsontext.Value
+	if raw := readOptions(data).DefaultPayload; len(raw) > maxDefaults || json.Unmarshal(raw, &defaults) != nil {
+		return nil
+	}
+	return defaults
 }
 
 func (p *payload) text(name, value string) {

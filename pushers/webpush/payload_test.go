@@ -142,3 +142,15 @@ func TestBodyFits(t *testing.T) {
 		}
 	})
 }
+
+// TestEndlessDefaultPayload has a default_payload that no message holds: it takes the place of nothing.
+func TestEndlessDefaultPayload(t *testing.T) {
+	t.Parallel()
+	n := message("", jsontext.Value(`{"default_payload":{"x":"`+strings.Repeat("x", 7*webpush.MaxBody)+`"}}`))
+	got, err := webpush.Body(&n, webpush.MaxBody)
+	n.Device.Pusher.Data = nil
+	want, _ := webpush.Body(&n, webpush.MaxBody)
+	if err != nil || string(got) != string(want) {
+		t.Errorf("got %s, %v", got, err)
+	}
+}

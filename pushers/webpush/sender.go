@@ -160,7 +160,7 @@ func (s *Sender) send(attempt *outbound.Attempt, d *pushers.Delivery, to *subscr
 	if err != nil {
 		return refuse(err)
 	}
-	header, err := s.vapid.authorize(to.audience)
+	header, key, err := s.vapid.authorize(to.audience)
 	if err != nil {
 		return pushers.Outcome{Verdict: pushers.Misconfigured, Reason: reasonSigning, Cause: err}
 	}
@@ -176,9 +176,9 @@ func (s *Sender) send(attempt *outbound.Attempt, d *pushers.Delivery, to *subscr
 		request.URL, request.Host = s.relayed(to.endpoint), to.endpoint.Host
 	}
 	answer := attempt.Post(request)
-	o := classify(answer, ttl, s.clock.Now(), func() bool { return s.vapid.refuse(to) })
+	o := classify(answer, ttl, s.clock.Now(), func() bool { return s.vapid.refuse(to, key) })
 	if o.Verdict == pushers.Delivered {
-		s.vapid.accept(to)
+		s.vapid.accept(to, key)
 	}
 	return o
 }

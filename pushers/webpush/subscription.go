@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -34,7 +35,7 @@ type options struct {
 	Endpoint       string
 	Auth           string
 	OnlyLast       bool
-	DefaultPayload map[string]jsontext.Value
+	DefaultPayload jsontext.Value // nil if there is none
 }
 
 // readOptions takes a member of a wrong type for absent.
@@ -47,9 +48,7 @@ func readOptions(data jsontext.Value) options {
 	for name, to := range map[string]any{"endpoint": &o.Endpoint, "auth": &o.Auth, "only_last_per_room": &o.OnlyLast} {
 		_ = json.Unmarshal(members[name], to)
 	}
-	if json.Unmarshal(members["default_payload"], &o.DefaultPayload) != nil {
-		o.DefaultPayload = nil
-	}
+	o.DefaultPayload = members["default_payload"]
 	return o
 }
 
@@ -87,11 +86,18 @@ func parseEndpoint(raw string, allowed outbound.Hosts) (*url.URL, error) {
 		return nil, outbound.RefuseURL("http://%s: an endpoint must be https", u.Host)
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }):
 		return nil, outbound.RefuseURL("%s: the host of an endpoint must be ASCII", u.Host)
+	case climbs(u.Path):
+		return nil, outbound.RefuseURL("%s: the path of an endpoint must have no dots as steps", u.Host)
 	case !allowed.Match(u.Hostname()):
 		return nil, &outbound.Refusal{Reason: reasonNotAllowed, Err: fmt.Errorf("endpoint refused: %s is not in allowed_endpoints of the app", u.Hostname())}
 	}
 	u.Fragment = ""
 	return u, nil
+}
+
+// climbs says that a path has steps that lead elsewhere: out of the path of a relay, for one.
+func climbs(path string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }), func(step string) bool { return step == "." || step == ".." })
 }
 
 // origin is the scheme, host and port of a URL as RFC 6454 (section 6.2) writes them: in small letters, without the port that goes without saying.

@@ -45,8 +45,8 @@ type service struct {
 // public is the public key that browsers subscribe with.
 func (v *vapid) public() string { return v.file.current.Load().public }
 
-// authorize is the Authorization header for requests to an audience.
-func (v *vapid) authorize(audience string) (string, error) {
+// authorize is the Authorization header for requests to an audience, and the key that it proves.
+func (v *vapid) authorize(audience string) (header string, with *vapidKey, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := v.clock.Now()
@@ -55,29 +55,35 @@ func (v *vapid) authorize(audience string) (string, error) {
 	}
 	s := v.service(audience)
 	if s.header != "" && now.Before(s.renew) {
-		return s.header, nil
+		return s.header, v.key, nil
 	}
 	token, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"aud": audience, "exp": now.Add(tokenLife).Unix(), "sub": v.subject}).SignedString(v.key.private)
 	if err != nil {
-		return "", fmt.Errorf("no VAPID token could be made: %w", err)
+		return "", nil, fmt.Errorf("no VAPID token could be made: %w", err)
 	}
 	s.header, s.renew = "vapid t="+token+", k="+v.key.public, now.Add(tokenUse)
-	return s.header, nil
+	return s.header, v.key, nil
 }
 
-// accept notes that an endpoint took a notification.
-func (v *vapid) accept(to *subscription) {
+// accept notes that an endpoint took a notification. It says nothing of the present key if it was sent with another one.
+func (v *vapid) accept(to *subscription, with *vapidKey) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if with != v.key {
+		return
+	}
 	s := v.service(to.audience)
 	s.endpoint, s.accepted = to.endpoint.String(), v.clock.Now()
 }
 
 // refuse notes that an endpoint does not take our token, and says whether its push service took it from another endpoint lately: then the fault is not ours, but the
-// subscription was made with another key. The next request has a new token.
-func (v *vapid) refuse(to *subscription) (othersAccept bool) {
+// subscription was made with another key. The next request has a new token. That a key is refused which has been replaced meanwhile says nothing: the subscription may have been made with its successor.
+func (v *vapid) refuse(to *subscription, with *vapidKey) (othersAccept bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if with != v.key || with != v.file.current.Load() {
+		return false
+	}
 	s := v.service(to.audience)
 	s.header = ""
 	return s.endpoint != "" && s.endpoint != to.endpoint.String() && v.clock.Now().Sub(s.accepted) < lately

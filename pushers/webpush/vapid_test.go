@@ -157,7 +157,7 @@ func TestTokensAreUsedAgain(t *testing.T) {
 	v := newVAPID(t, c)
 	authorize := func(audience string) string {
 		t.Helper()
-		header, err := v.authorize(audience)
+		header, _, err := v.authorize(audience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,25 +206,70 @@ func TestWhoseFaultARefusedTokenIs(t *testing.T) {
 		return &subscription{endpoint: u, audience: origin(u)}
 	}
 	one, two, elsewhere := at("https://a.example/1"), at("https://a.example/2"), at("https://b.example/1")
-	header, _ := v.authorize(one.audience)
-	if v.refuse(one) {
+	header, key, err := v.authorize(one.audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.refuse(one, key) {
 		t.Error("nobody was accepted yet")
 	}
-	if again, _ := v.authorize(one.audience); again == header {
+	if again, _, _ := v.authorize(one.audience); again == header {
 		t.Error("the token that was refused is used again")
 	}
-	v.accept(one)
-	if v.refuse(one) {
+	v.accept(one, key)
+	if v.refuse(one, key) {
 		t.Error("it is the one that was accepted")
 	}
-	if v.refuse(elsewhere) {
+	if v.refuse(elsewhere, key) {
 		t.Error("it is another push service")
 	}
-	if !v.refuse(two) {
+	if !v.refuse(two, key) {
 		t.Error("another one was accepted")
 	}
 	c.Advance(now.Add(lately))
-	if v.refuse(two) {
+	if v.refuse(two, key) {
 		t.Error("another one was accepted, but long ago")
+	}
+}
+
+// TestKeysAreNotMixedUp has answers to requests with the key before arrive after its successor has come.
+func TestKeysAreNotMixedUp(t *testing.T) {
+	t.Parallel()
+	v := newVAPID(t, clock.NewVirtual(now))
+	at := func(endpoint string) *subscription {
+		u, err := url.Parse(endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &subscription{endpoint: u, audience: origin(u)}
+	}
+	one, two := at("https://a.example/1"), at("https://a.example/2")
+	authorize := func() *vapidKey {
+		t.Helper()
+		_, key, err := v.authorize(one.audience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	before := authorize()
+	if err := errors.Join(os.WriteFile(v.file.name, sec1(newKey(t, elliptic.P256())), 0o600), v.file.read()); err != nil {
+		t.Fatal(err)
+	}
+	v.accept(two, before)
+	if v.refuse(one, before) {
+		t.Error("a refusal of the key before is held against the subscription, though there is another key now")
+	}
+	after := authorize()
+	v.accept(two, before)
+	if v.refuse(one, after) {
+		t.Error("the new key is refused, and only the one before was accepted: that is no fault of the subscription")
+	}
+	v.accept(two, after)
+	if v.refuse(one, before) {
+		t.Error("the key before is refused: the subscription may have been made with the new one")
+	}
+	if !v.refuse(one, after) {
+		t.Error("the new key is refused, and accepted elsewhere")
 	}
 }

@@ -5,6 +5,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -52,6 +53,8 @@ type Log struct {
 	reader  *kgo.Client     // made when there is something to be read
 	ends    map[Place]int64 // as last seen
 	read    map[Place]int64 // how far topics have been read
+
+	configured time.Time // when a setting was last acknowledged
 }
 
 // DialLog connects to the brokers. [Log.Read] reads the topics that are named here; they have so many partitions each.
@@ -116,8 +119,12 @@ func (l *Log) Configure(ctx context.Context, topics []string, settings map[strin
 			return fmt.Errorf("configure topic %s: %w", r.ResourceName, err)
 		}
 	}
+	l.configured = time.Now()
 	return nil
 }
+
+// forceDelay is how long after it has acknowledged a setting a broker may still go by the old one.
+const forceDelay = 5 * time.Second
 
 // Append writes a record to the partition of its key, and returns when it is safe.
 func (l *Log) Append(ctx context.Context, r Record) error {
@@ -126,6 +133,10 @@ func (l *Log) Append(ctx context.Context, r Record) error {
 		message.Headers = append(message.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
 	}
 	written, err := l.client.ProduceSync(ctx, message).First()
+	for errors.Is(err, kerr.MessageTooLarge) && time.Since(l.configured) < forceDelay && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+		written, err = l.client.ProduceSync(ctx, message).First()
+	}
 	if err != nil {
 		return fmt.Errorf("write to topic %s: %w", r.Topic, err)
 	}
