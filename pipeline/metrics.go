@@ -32,7 +32,7 @@ func NewMetrics(provider metric.MeterProvider) *Metrics {
 	return &Metrics{
 		ReceiptsUnresolved: counter("tocsin.receipts.unresolved", "Receipts that were given up, because the event that they name is not known"),
 		Misplaced:          counter("tocsin.records.misplaced", "Records found in a partition where they must not be: a topic was repartitioned without a drain"),
-		Settled:            counter("tocsin.push.settled", "Attempts to tell a pusher of an event, or of the counts alone, by provider and app as the configuration names it (empty: not listed, or dropped before that was asked), and by what became of them: outcome of the request (none: nothing was sent), action and reason, and answer, which is what the push service said or why nothing was sent"),
+		Settled:            counter("tocsin.push.settled", "Attempts to tell a pusher of an event, or of the counts alone, by provider and app as the configuration names it (empty: not listed), and by what became of them: outcome of the request (none: nothing was sent), action and reason, and answer, which is what the push service said or why nothing was sent"),
 	}
 }
 

@@ -379,6 +379,9 @@ func (s *Users) logStep(ctx context.Context, e *errand, step pushers.Step) {
 	if e.notice.Retry != nil {
 		attempt += e.notice.Retry.Attempts
 	}
+	if step.Provider == "" && s.Through != nil { // it did not come so far
+		step.Provider, step.App = s.Through(e.pusher.AppID)
+	}
 	s.Metrics.settled(ctx, step)
 	settledSpan(trace.SpanFromContext(ctx), e, step, attempt)
 	line, about := "badge settled", []slog.Attr(nil)

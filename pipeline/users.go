@@ -49,8 +49,9 @@ type Users struct {
 	Expiry      Expiry
 	PushFrom    time.Time // what is older is counted, not pushed
 	LedgerTTL   time.Duration
-	Paused      func(appID string) bool  // nothing is to be sent to the app now
-	Live        func(userID string) bool // false: everything is done for the user but the request
+	Paused      func(appID string) bool                   // nothing is to be sent to the app now
+	Live        func(userID string) bool                  // false: everything is done for the user but the request
+	Through     func(appID string) (provider, app string) // by whom an app's pushers are told, for logs, spans and metrics; nil: not known
 	Clock       clock.Clock
 	Log         *slog.Logger
 	Metrics     *Metrics // nil: none

@@ -90,7 +90,7 @@ type Step struct {
 	Unsent  bool    // of Again: there was no room for a request, so this was no attempt
 	Untold  bool    // of Settle: the app is told nothing of such notifications, so nothing was sent
 	Verdict Verdict // what the attempt came to; 0 if nothing was sent
-	// Where it was to go: see [Route]. Both are "" of what was dropped before that was asked.
+	// Where it was to go: see [Route]. Both are "" of what came to its end before that was asked.
 	Provider, App string
 }
 

@@ -42,7 +42,7 @@ func homeserver(cfg *config.Config) pipeline.Homeserver {
 
 func (w *Worker) usersConsumer(p parts) stream.ConsumerConfig {
 	s := &pipeline.Users{
-		Counts: w.store, Store: w.store, Accounts: p.accounts, Guard: p.guard, Removed: w.store, LedgerTTL: w.cfg.Delivery.LedgerTTL, Paused: p.control.Paused, Live: w.cfg.Delivery.Live(), Delivery: p.delivery, Writer: p.writer, DeadLetters: p.deadLetters,
+		Counts: w.store, Store: w.store, Accounts: p.accounts, Guard: p.guard, Removed: w.store, LedgerTTL: w.cfg.Delivery.LedgerTTL, Paused: p.control.Paused, Live: w.cfg.Delivery.Live(), Through: p.apps.Through, Delivery: p.delivery, Writer: p.writer, DeadLetters: p.deadLetters,
 		Topics: w.cfg.Topics, Tiers: delivery.Tiers, Partitions: w.notificationPartitions, Badges: pipeline.NewBadges(w.cfg.Badge), Counting: w.cfg.Counts,
 		Expiry: pipeline.Expiry{Call: w.cfg.Delivery.Expiry.Call, Message: w.cfg.Delivery.Expiry.Message}, PushFrom: w.cfg.Delivery.PushFrom.Time(p.meta.FirstStart), Clock: w.clock, Log: w.log, Metrics: w.telemetry.pipeline, Tracing: w.tracing.stages,
 	}

@@ -4,7 +4,8 @@ package apns
 //
 // Apple wants to see one token of a key for 20 minutes at least, and answers TooManyProviderTokenUpdates to those who come with others; and a deployment has many processes: workers, and the
 // commands of its operators. So all of them make the same token without asking each other: its time is that of a window of half an hour which all have in common, and the signature
-// has nothing random (RFC 6979).
+// has nothing random (RFC 6979). Two can still meet for 20 minutes after a deployment's very first start: a process that begins near the end of a window keeps its token until then, and
+// one that begins in the next window has another.
 
 import (
 	"crypto"

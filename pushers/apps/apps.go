@@ -220,6 +220,14 @@ func (a *Apps) Listed(appID string) *Entry {
 	return nil
 }
 
+// Through is by which provider an app's pushers are told, and what the configuration calls it: "" if it is not listed.
+func (a *Apps) Through(appID string) (provider, app string) {
+	if e := a.Listed(appID); e != nil {
+		return e.Provider, e.Name
+	}
+	return pushers.ProviderGateway, ""
+}
+
 // All are the apps that the configuration lists.
 func (a *Apps) All() []*Entry { return a.listed }
 
