@@ -26,6 +26,9 @@ func assign(v reflect.Value, n node, echo bool) error {
 		return assignJSON(u, n)
 	}
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if _, either := u.(json.Unmarshaler); either && n.kind != text && n.kind != untyped {
+			return mismatch("a mapping, or a text with a JSON object", n, echo)
+		}
 		return assignText(u, n)
 	}
 	if v.Type() == durationType {

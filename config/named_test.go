@@ -221,7 +221,7 @@ func TestJSONInYAML(t *testing.T) {
 		"{android: 5}":         "android is not a JSON object",
 		"{android: {n: 010}}":  `"010" is no number of JSON`,
 		"{android: {n: .inf}}": "is no number of JSON",
-		"[a]":                  "must be a text",
+		"[a]":                  "must be a mapping, or a text with a JSON object, not a list",
 	} {
 		if _, err := Parse([]byte("apps:\n  app:\n    type: fcm\n    fcm_options: "+yaml+"\n"), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", yaml, err, want)

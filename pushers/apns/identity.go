@@ -44,6 +44,14 @@ func (i *identity) expiry() time.Time {
 	return i.certificate.Leaf.NotAfter
 }
 
+// validFrom is since when the certificate is valid; the zero time if a key is used.
+func (i *identity) validFrom() time.Time {
+	if i.certificate == nil {
+		return time.Time{}
+	}
+	return i.certificate.Leaf.NotBefore
+}
+
 // load reads the app's files. An error begins with the key of the configuration that it is about, and says nothing of what the files hold.
 func load(cfg Config) (*identity, error) {
 	if cfg.KeyFile != "" {

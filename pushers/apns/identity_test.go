@@ -94,6 +94,9 @@ func TestCertificates(t *testing.T) {
 			if got := s.Warning(time.Now().AddDate(0, 0, -11)); got != "" {
 				t.Errorf("warning %q", got)
 			}
+			if got := s.Warning(time.Now().AddDate(0, 0, -31)); !strings.Contains(got, "is not valid before") {
+				t.Errorf("warning %q", got)
+			}
 			if got := s.Warning(time.Now().AddDate(0, 0, 21)); !strings.Contains(got, "has expired") {
 				t.Errorf("warning %q", got)
 			}

@@ -256,11 +256,13 @@ const ExpiryNotice = 30 * 24 * time.Hour
 // Expiry is when the app's certificate expires; the zero time if it uses a key, which never does.
 func (s *Sender) Expiry() time.Time { return s.links.present().expiry() }
 
-// Warning says that the certificate expires soon, or has expired; "" if it does not.
+// Warning says that the certificate expires soon, has expired, or is not valid yet; "" if it is well.
 func (s *Sender) Warning(now time.Time) string {
 	at := s.Expiry()
 	left := at.Sub(now)
-	switch {
+	switch from := s.links.present().validFrom(); {
+	case now.Before(from):
+		return fmt.Sprintf("%s: the certificate is not valid before %s: is it the right file, and is the clock right?", s.cfg.CertFile, from.UTC().Format(time.RFC3339))
 	case at.IsZero() || left > ExpiryNotice:
 		return ""
 	case left <= 0:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -108,7 +109,11 @@ func checkGateway(s *gateway.Sender, url string) func(context.Context) Finding {
 			return Finding{Err: fmt.Errorf("gateway %s: %w", gateway.Service(url), err)}
 		}
 		text := fmt.Sprintf("gateway %s answers (%d)", gateway.Service(url), status)
-		if words != "" {
+		switch {
+		case words == "":
+		case status >= 300 && status < 500 && status != http.StatusTooManyRequests: // it will not get better by itself
+			return Finding{Err: errors.New(text + ": " + words)}
+		default:
 			return Finding{Warning: text + ": " + words}
 		}
 		return Finding{Good: text}

@@ -145,7 +145,7 @@ func certify(template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*
 	if template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
 		return nil, nil, err
 	}
-	template.NotBefore = time.Now().Add(-48 * time.Hour)
+	template.NotBefore = time.Now().Add(-30 * 24 * time.Hour)
 	if template.NotAfter.IsZero() {
 		template.NotAfter = time.Now().AddDate(10, 0, 0)
 	}
