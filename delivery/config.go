@@ -36,9 +36,9 @@ type Config struct {
 	Guard                 GuardConfig    `yaml:"guard"`
 }
 
-// Proxy is the way out to all push gateways.
+// Proxy is the way out to all push services.
 type Proxy struct {
-	URL      string            `yaml:"url" doc:"HTTP proxy that all push gateways are reached through, by CONNECT, such as http://proxy.internal:3128; empty: none, whatever the environment says. Names are resolved and addresses checked here all the same"`
+	URL      string            `yaml:"url" doc:"HTTP proxy that all push services are reached through, by CONNECT, such as http://proxy.internal:3128; empty: none, whatever the environment says. Names that users choose are resolved and their addresses checked here all the same"`
 	Username string            `yaml:"username" doc:"name for the proxy; empty: none"`
 	Password credential.Secret `yaml:"password" doc:"password for the proxy"`
 }

@@ -13,54 +13,14 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"tocsin/credential"
 	"tocsin/pushers"
 	"tocsin/pushers/gateway"
+	"tocsin/test/stack"
 )
-
-// connectProxy is a proxy that connects wherever it is told to, and remembers that.
-type connectProxy struct {
-	mu    sync.Mutex
-	told  []string // the target of each CONNECT, and the credentials
-	reach string   // connect here instead, if not empty
-}
-
-func (p *connectProxy) asked() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]string(nil), p.told...)
-}
-
-func (p *connectProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.mu.Lock()
-	p.told = append(p.told, strings.TrimSpace(r.Method+" "+r.RequestURI+" "+r.Host+" "+r.Header.Get("Proxy-Authorization")))
-	p.mu.Unlock()
-	target := r.Host
-	if p.reach != "" {
-		target = p.reach
-	}
-	there, err := net.Dial("tcp", target)
-	if err != nil {
-		w.WriteHeader(http.StatusBadGateway)
-		return
-	}
-	defer there.Close()
-	here, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		return
-	}
-	defer here.Close()
-	io.WriteString(here, "HTTP/1.1 200 Connected\r\n\r\n")
-	var copying sync.WaitGroup
-	copying.Go(func() { io.Copy(there, here); there.(*net.TCPConn).CloseWrite() })
-	io.Copy(here, there)
-	here.Close()
-	copying.Wait()
-}
 
 // through is cfg by way of a proxy at that URL.
 func through(t testing.TB, cfg gateway.Config, proxy string) gateway.Config {
@@ -74,19 +34,12 @@ func through(t testing.TB, cfg gateway.Config, proxy string) gateway.Config {
 
 const login = " Basic dG9jc2luOmdlaGVpbQ=="
 
-func startProxy(t testing.TB) (*connectProxy, *httptest.Server) {
-	p := &connectProxy{}
-	server := httptest.NewServer(p)
-	t.Cleanup(server.Close)
-	return p, server
-}
-
 // TestProxyIsToldCheckedAddresses holds that a proxy learns no name that it could resolve otherwise, and no address that is not permitted, whatever a name says
 // from one moment to the next.
 func TestProxyIsToldCheckedAddresses(t *testing.T) {
 	t.Parallel()
 	port := world(t)
-	proxy, server := startProxy(t)
+	proxy, address := stack.ConnectProxyServer(t)
 	resolver := serveNames(t, func(name string, n int) []string {
 		switch name {
 		case "turns.example":
@@ -100,7 +53,7 @@ func TestProxyIsToldCheckedAddresses(t *testing.T) {
 		}
 		return nil
 	})
-	s := newSender(t, through(t, cautious(), server.URL), gateway.Options{Resolver: resolver})
+	s := newSender(t, through(t, cautious(), address), gateway.Options{Resolver: resolver})
 	send := func(host string) pushers.Outcome {
 		return s.Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":" + port + gateway.StandardPath)})
 	}
@@ -114,22 +67,22 @@ func TestProxyIsToldCheckedAddresses(t *testing.T) {
 		check(t, send(host), blocked)
 	}
 	check(t, send("none.example"), pushers.Outcome{Verdict: pushers.Retry, Reason: "dns"})
-	for _, told := range proxy.asked() {
+	for _, told := range proxy.Asked() {
 		if want := "CONNECT 127.7.0.1:" + port + " 127.7.0.1:" + port + login; told != want {
 			t.Errorf("the proxy was told %q, want %q", told, want)
 		}
 	}
 	check(t, send("second.example"), delivered)
-	if got, want := len(proxy.asked()), 6; got != want {
-		t.Errorf("the proxy was asked %d times, want %d: %q", got, want, proxy.asked())
+	if got, want := len(proxy.Asked()), 6; got != want {
+		t.Errorf("the proxy was asked %d times, want %d: %q", got, want, proxy.Asked())
 	}
 }
 
 func TestProxyToAllowedHost(t *testing.T) {
 	t.Parallel()
 	port := serveAt(t, "127.0.0.1", "0", accept)
-	_, server := startProxy(t)
-	cfg := through(t, gateway.Config{AllowHTTP: true, AllowHosts: []string{"own.internal"}}, server.URL)
+	_, address := stack.ConnectProxyServer(t)
+	cfg := through(t, gateway.Config{AllowHTTP: true, AllowHosts: []string{"own.internal"}}, address)
 	s := newSender(t, cfg, gateway.Options{Resolver: serveNames(t, func(string, int) []string { return []string{"127.0.0.1"} })})
 	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("http://own.internal:" + port + gateway.StandardPath)}), delivered)
 	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("http://other.internal:" + port + gateway.StandardPath)}), pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"})
@@ -149,7 +102,7 @@ func TestProxyTLS(t *testing.T) {
 	}}
 	backend.StartTLS()
 	t.Cleanup(backend.Close)
-	proxy := &connectProxy{reach: backend.Listener.Addr().String()}
+	proxy := &stack.ConnectProxy{Reach: backend.Listener.Addr().String()}
 	plain, secure := httptest.NewServer(proxy), httptest.NewTLSServer(proxy)
 	t.Cleanup(plain.Close)
 	t.Cleanup(secure.Close)
@@ -169,7 +122,7 @@ func TestProxyTLS(t *testing.T) {
 	if got, want := fmt.Sprint(names), "[push.example.com push.example.org push.example.com push.example.org]"; got != want {
 		t.Errorf("TLS was spoken with %s, want %s", got, want)
 	}
-	for _, told := range proxy.asked() {
+	for _, told := range proxy.Asked() {
 		if want := "CONNECT 127.7.0.1:443 127.7.0.1:443" + login; told != want {
 			t.Errorf("the proxy was told %q, want %q", told, want)
 		}
