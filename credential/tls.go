@@ -1,6 +1,6 @@
 package credential
 
-// TLS to a server of the operator's own: Kafka and Redis.
+// TLS: whom to trust, and how to reach servers of the operator's own, Kafka and Redis.
 
 import (
 	"crypto/tls"
@@ -34,6 +34,19 @@ func (t TLS) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Authorities reads a PEM file of authorities to trust instead of the system's. An error begins with ca_file, as the keys are called that name such files.
+func Authorities(caFile string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("ca_file: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", caFile)
+	}
+	return roots, nil
+}
+
 // Config reads the files; nil if TLS is not enabled. An error begins with the key whose file can't be used.
 func (t TLS) Config() (*tls.Config, error) {
 	if !t.Enabled {
@@ -41,13 +54,9 @@ func (t TLS) Config() (*tls.Config, error) {
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", t.CAFile)
+		var err error
+		if c.RootCAs, err = Authorities(t.CAFile); err != nil {
+			return nil, err
 		}
 	}
 	if t.CertFile == "" {

@@ -17,6 +17,7 @@ import (
 	"tocsin/delivery"
 	"tocsin/pushers"
 	"tocsin/pushers/gateway"
+	"tocsin/pushers/outbound"
 )
 
 // sendFunc is a push service that is a function.
@@ -92,7 +93,8 @@ func newReal(t testing.TB, cfg delivery.Config, answer http.HandlerFunc) (*deliv
 	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
 	sender := gateway.New(gateway.Config{
-		Path: cfg.GatewayPath, AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: cfg.Timeout, Connections: cfg.ConcurrencyPerGateway,
+		Path: cfg.GatewayPath, AllowHTTP: true,
+		Config: outbound.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: cfg.Timeout, Connections: cfg.ConcurrencyPerGateway},
 	}, gateway.Options{})
 	t.Cleanup(sender.Close)
 	return delivery.New(cfg, gateways{sender, sender}, clock.System{}, delivery.Options{}), server.URL + "/_matrix/push/v1/notify"

@@ -14,6 +14,7 @@ import (
 	"tocsin/delivery"
 	"tocsin/pushers"
 	"tocsin/pushers/gateway"
+	"tocsin/pushers/outbound"
 	"tocsin/test/stack"
 )
 
@@ -24,7 +25,7 @@ func faulty(t *testing.T, g *stack.Gateway, timeout time.Duration) *delivery.Dis
 		trusted.AddCert(g.Authority())
 	}
 	sender := gateway.New(gateway.Config{
-		AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: timeout, RootCAs: trusted,
+		AllowHTTP: true, Config: outbound.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: timeout, RootCAs: trusted},
 	}, gateway.Options{})
 	t.Cleanup(sender.Close)
 	return delivery.New(delivery.Defaults(), gateways{sender, sender}, clock.System{}, delivery.Options{Log: slog.New(slog.DiscardHandler)})

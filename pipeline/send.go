@@ -121,18 +121,15 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 	if e.step = s.postponed(e); e.step != nil {
 		return nil
 	}
-	if err := e.told.doubt(ctx, &e.delivery.Notification); err != nil {
-		return err
-	}
-	step := s.Delivery.Deliver(ctx, e.delivery)
-	if step.Untold && !e.alone && e.told.now.differs(now) { // the event was to tell the badge
+	step, err := s.deliver(ctx, e)
+	if err == nil && step.Untold && !e.alone && e.told.now.differs(now) { // the event was to tell the badge
 		s.logStep(ctx, e, step)
 		e.turn(s.Clock.Now())
 		e.delivery = s.compose(a, e, now)
-		if err := e.told.doubt(ctx, &e.delivery.Notification); err != nil {
-			return err
-		}
-		step = s.Delivery.Deliver(ctx, e.delivery)
+		step, err = s.deliver(ctx, e)
+	}
+	if err != nil {
+		return err
 	}
 	if step.Verdict != 0 { // what was not sent, because the service was away or full, must not make a wave of rejections look small
 		s.Guard.Tried(p.AppID, p.Pushkey)
@@ -142,6 +139,14 @@ func (s *Users) attempt(ctx context.Context, a *Account, p *RegisteredPusher, e 
 	}
 	e.step = &step
 	return nil
+}
+
+// deliver makes the attempt. What it tells is in doubt from before it on.
+func (s *Users) deliver(ctx context.Context, e *errand) (pushers.Step, error) {
+	if err := e.told.doubt(ctx, &e.delivery.Notification); err != nil {
+		return pushers.Step{}, err
+	}
+	return s.Delivery.Deliver(ctx, e.delivery), nil
 }
 
 // withheld says why nothing is sent to the pusher at all, whoever waits for it, or "".

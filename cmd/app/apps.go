@@ -21,13 +21,13 @@ func openApps(cfg *config.Config, opts Options, wrap func(http.RoundTripper) htt
 
 func appsOptions(cfg *config.Config, opts Options, wrap func(http.RoundTripper) http.RoundTripper, log *slog.Logger, clk clock.Clock) apps.Options {
 	d := cfg.Delivery
-	return apps.Options{
-		Gateway: gateway.Config{
-			Path: d.GatewayPath, AllowHTTP: d.AllowHTTP || opts.PushDial != nil, AllowNetworks: d.AllowCIDRs, AllowHosts: d.AllowHosts, Timeout: d.Timeout, Connections: d.ConcurrencyPerGateway,
-			Proxy: gateway.Proxy{URL: d.Proxy.Address(), Username: d.Proxy.Username, Password: d.Proxy.Password},
-		},
-		GatewayOptions: gateway.Options{Dial: opts.PushDial, Wrap: wrap}, WebPush: opts.WebPush, Clock: clk, Log: log,
-	}
+	o := apps.Options{WebPush: opts.WebPush, Clock: clk, Log: log}
+	o.GatewayOptions.Dial, o.GatewayOptions.Wrap = opts.PushDial, wrap
+	g := &o.Gateway
+	g.Path, g.AllowHTTP = d.GatewayPath, d.AllowHTTP || opts.PushDial != nil
+	g.AllowNetworks, g.AllowHosts, g.Timeout, g.Connections = d.AllowCIDRs, d.AllowHosts, d.Timeout, d.ConcurrencyPerGateway
+	g.Proxy.URL, g.Proxy.Username, g.Proxy.Password = d.Proxy.Address(), d.Proxy.Username, d.Proxy.Password
+	return o
 }
 
 // toldThrough says through which push service the pushers of an app are told, and which app of the configuration says so; url is that of the pusher. It reads no credentials.

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -53,7 +52,7 @@ func TestMetrics(t *testing.T) {
 	if err := cfg.Delivery.PushFrom.UnmarshalText([]byte("beginning")); err != nil {
 		t.Fatal(err)
 	}
-	expiry, log := direct(t, cfg), &told{}
+	expiry, log := direct(t, cfg), &stack.Buffer{}
 	if err := app.CreateTopics(t.Context(), cfg, app.TopicOptions{Partitions: 2, Replication: 1}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -155,24 +154,6 @@ func direct(t *testing.T, cfg *config.Config) (expiry time.Time) {
 	withCertificate.CertFile = file("cert.pem", append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...))
 	cfg.Apps = apps.Config{"ios.key": &withKey, "ios.certificate": &withCertificate}
 	return expiry
-}
-
-// told is a log that can be read while it is written.
-type told struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *told) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *told) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // produce writes records of topic, key and value.

@@ -1,35 +1,23 @@
 package stream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"tocsin/test/stack"
 )
 
 // journal keeps what is logged.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
-}
+type journal struct{ stack.Buffer }
 
 // lines are those that hold all of the texts.
 func (j *journal) lines(texts ...string) (found []string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
 next:
-	for line := range strings.Lines(j.buf.String()) {
+	for line := range strings.Lines(j.String()) {
 		for _, text := range texts {
 			if !strings.Contains(line, text) {
 				continue next

@@ -6,6 +6,6 @@
 //
 // Nothing of content goes to Apple unless [Config.Form] says so.
 //
-// What goes through in a second, and what processor time it takes: go test -run '^$' -bench Throughput ./pushers/apns. Nothing is lost at faults:
-// TOCSIN_TEST_SOAK=50000 go test -run Soak ./pushers/apns.
+// What goes through in a second, and what processor time it takes: go test -run '^$' -bench Throughput ./pushers/apns. Nothing of 50,000 is lost at
+// faults: go test -run Soak ./pushers/apns.
 package apns

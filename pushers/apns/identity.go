@@ -24,6 +24,7 @@ type identity struct {
 	key         *signingKey      // for tokens; nil if there is a certificate
 	certificate *tls.Certificate // nil if there is a key
 	print       [sha256.Size]byte
+	account     string // see Sender.Account
 
 	accepted atomic.Int64 // when a device token was last accepted with them, in nanoseconds since 1970; 0: never
 }
@@ -79,7 +80,7 @@ func loadKey(cfg Config) (*identity, error) {
 	if _, err := sign(*key, time.Now()); err != nil { // a key of another curve shows only here
 		return nil, fmt.Errorf("key_file: %s can't sign provider tokens: %w", cfg.KeyFile, err)
 	}
-	return &identity{key: key, print: sha256.Sum256(fmt.Appendf(nil, "%q %q %x", key.team, key.id, key.print))}, nil
+	return &identity{key: key, print: sha256.Sum256(fmt.Appendf(nil, "%q %q %x", key.team, key.id, key.print)), account: key.team + " " + key.id + " " + cfg.base()}, nil
 }
 
 // keyIDOf is the key id in the name of a file, as Apple names it, or of the file that it links to: so that a new key can be put there without a new configuration.

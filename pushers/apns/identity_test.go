@@ -1,7 +1,6 @@
 package apns
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -202,22 +200,9 @@ func TestKeyIDOfFile(t *testing.T) {
 }
 
 // logged is what a sender logs.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
+type logged struct{ stack.Buffer }
 
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.b.String(), text)
-}
+func (l *logged) has(text string) bool { return strings.Contains(l.String(), text) }
 
 // A new key, or the way of mounted secrets to put one there, is used from then on; what can't be read is told, and leaves the old one in use.
 func TestKeyIsReloaded(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -29,8 +28,6 @@ type Options struct {
 	Tokens *Tokens
 	// Dial makes the connections below TLS; nil dials the network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// RootCAs are authorities to trust beside Config.CAFile; nil: the system's, if there is no such file.
-	RootCAs *x509.CertPool
 	// Wrap stands around each request and sees it as it goes out, but for its credential; it may add headers. The path has the device token. nil adds nothing.
 	Wrap func(http.RoundTripper) http.RoundTripper
 	// Clock is what a Retry-After that is a date is held against; nil is the machine's. Provider tokens go by the machine's in any case, which Apple checks.
@@ -55,9 +52,12 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	roots, err := rootCAs(cfg, opts)
-	if err != nil {
-		return nil, err
+	var roots *x509.CertPool // the system's
+	if cfg.CAFile != "" {
+		var err error
+		if roots, err = credential.Authorities(cfg.CAFile); err != nil {
+			return nil, err
+		}
 	}
 	id, err := load(cfg)
 	if err != nil {
@@ -76,24 +76,6 @@ func New(cfg Config, opts Options) (*Sender, error) {
 	s.links = newLinks(newDialer(cfg, opts, roots), id, cfg.Connections)
 	s.watching = credential.Watch(cfg.files(), s.reload, opts.Log)
 	return s, nil
-}
-
-func rootCAs(cfg Config, opts Options) (*x509.CertPool, error) {
-	if cfg.CAFile == "" {
-		return opts.RootCAs, nil
-	}
-	pem, err := os.ReadFile(cfg.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if opts.RootCAs != nil {
-		roots = opts.RootCAs.Clone()
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", cfg.CAFile)
-	}
-	return roots, nil
 }
 
 // Close closes the connections, and stops looking at the files of the credentials.
@@ -132,13 +114,7 @@ func (s *Sender) deliver(ctx context.Context, x *exchange, registered int64) pus
 
 // Account is what Apple counts by, whose wish to be left alone concerns all apps that prove themselves with it: team and key, at one host; or "" of a certificate. Another environment, or a relay,
 // speaks for itself.
-func (s *Sender) Account() string {
-	key := s.links.present().key
-	if key == nil {
-		return ""
-	}
-	return key.team + " " + key.id + " " + s.cfg.base()
-}
+func (s *Sender) Account() string { return s.links.present().account }
 
 // Tells says whether the app is told of n at all; [Sender.Send] settles what it is not told without a request.
 func (s *Sender) Tells(n *pushers.Notification) bool { return s.cfg.subject(n) != noSubject }

@@ -17,11 +17,7 @@ func TestWords(t *testing.T) {
 	if len(reasons) < 16+30 {
 		t.Fatalf("%d reasons were found", len(reasons))
 	}
-	for name, reason := range reasons {
-		if words[reason] == "" || Words(pushers.Outcome{Reason: reason}) != words[reason] {
-			t.Errorf("%s (%q) has no words", name, reason)
-		}
-	}
+	stack.Words(t, reasons, words, func(reason string) string { return Words(pushers.Outcome{Reason: reason}) })
 	for _, o := range []pushers.Outcome{{Verdict: pushers.Drop, Reason: "http_418"}, {Verdict: pushers.Retry, Reason: "http_502"}} {
 		if Words(o) == "" {
 			t.Errorf("%+v has no words", o)

@@ -7,24 +7,21 @@ package apps
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 
 	"tocsin/clock"
+	"tocsin/credential"
 	"tocsin/pushers"
 	"tocsin/pushers/apns"
 	"tocsin/pushers/fcm"
 	"tocsin/pushers/gateway"
-	"tocsin/pushers/outbound"
 	"tocsin/pushers/webpush"
 )
 
@@ -163,9 +160,8 @@ func open(name string, app App, opts Options, tokens *apns.Tokens) (*Entry, erro
 }
 
 func openWebPush(app webpush.Config, opts Options, log *slog.Logger) (*webpush.Sender, error) {
-	how, g := opts.WebPush, opts.Gateway
-	how.Network = outbound.Config{AllowNetworks: g.AllowNetworks, AllowHosts: g.AllowHosts, Proxy: g.Proxy, Timeout: g.Timeout, Connections: g.Connections, RootCAs: g.RootCAs}
-	how.Outbound.Wrap = opts.Wrap
+	how := opts.WebPush
+	how.Network, how.Outbound.Wrap = opts.Gateway.Config, opts.Wrap
 	how.Clock, how.Log = opts.Clock, log
 	return webpush.New(app, how)
 }
@@ -183,20 +179,10 @@ func openGateway(app Gateway, opts Options) (*gateway.Sender, error) {
 	case u.Scheme == "http" && !cfg.AllowHTTP:
 		return nil, errors.New("url: it must be https (delivery.allow_http allows http)")
 	}
-	cfg.Path = gateway.AnyPath
-	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
-		cfg.AllowNetworks = append(slices.Clip(cfg.AllowNetworks), netip.PrefixFrom(addr, addr.BitLen()))
-	} else {
-		cfg.AllowHosts = append(slices.Clip(cfg.AllowHosts), u.Hostname())
-	}
+	cfg.Path, cfg.Config = gateway.AnyPath, cfg.Trust(u.Hostname())
 	if app.CAFile != "" {
-		pem, err := os.ReadFile(app.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", app.CAFile)
+		if cfg.RootCAs, err = credential.Authorities(app.CAFile); err != nil {
+			return nil, err
 		}
 	}
 	return gateway.New(cfg, opts.GatewayOptions), nil

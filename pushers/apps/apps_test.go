@@ -13,6 +13,7 @@ import (
 	"tocsin/pushers/apns"
 	"tocsin/pushers/apps"
 	"tocsin/pushers/gateway"
+	"tocsin/pushers/outbound"
 	"tocsin/test/stack"
 )
 
@@ -189,7 +190,7 @@ func TestEndpointsAreGuarded(t *testing.T) {
 	d := to("web", browser.P256dh, anyURL, fmt.Sprintf(`{"endpoint":%q,"auth":%q}`, browser.Endpoint, browser.Auth))
 	for want, opts := range map[string]apps.Options{
 		"drop blocked_address": {},
-		"delivered accepted":   {Gateway: gateway.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
+		"delivered accepted":   {Gateway: gateway.Config{Config: outbound.Config{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}},
 	} {
 		a := b.open(apps.Config{"web": web}, opts)
 		if o := a.Route(&d).Sender.Send(t.Context(), d); o.Verdict.String()+" "+o.Reason != want {

@@ -11,6 +11,7 @@ import (
 	"tocsin/pushers"
 	"tocsin/pushers/apps"
 	"tocsin/pushers/gateway"
+	"tocsin/pushers/outbound"
 	"tocsin/test/stack"
 )
 
@@ -27,7 +28,7 @@ func TestThroughAProxy(t *testing.T) {
 	web := b.web()
 	web.BaseURL, web.CAFile = "https://"+browsers.Address(), b.file("browsers.pem", authority(browsers.Authority()))
 	a := b.open(apps.Config{"ios": b.apple(apple, "im.app"), "android": b.google(google), "web": web}, apps.Options{
-		Gateway: gateway.Config{Proxy: gateway.Proxy{URL: u, Username: "tocsin", Password: credential.NewSecret("geheim")}},
+		Gateway: gateway.Config{Config: outbound.Config{Proxy: outbound.Proxy{URL: u, Username: "tocsin", Password: credential.NewSecret("geheim")}}},
 	})
 	browser := stack.SubscribeWebPush("fcm.googleapis.com", "b")
 	for target, d := range map[string]pushers.Delivery{

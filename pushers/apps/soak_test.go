@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,21 +16,8 @@ import (
 	"tocsin/delivery"
 	"tocsin/pushers"
 	"tocsin/pushers/apps"
+	"tocsin/test/stack"
 )
-
-// soakSize is how many notifications there are: TOCSIN_TEST_SOAK of them, or few enough for every day.
-func soakSize(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("TOCSIN_TEST_SOAK")
-	if text == "" {
-		return 3000
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("TOCSIN_TEST_SOAK: %v", err)
-	}
-	return n
-}
 
 // quick is a clock that runs a thousand times as fast as the machine's: what waits an hour waits 3.6 seconds.
 type quick struct{ began time.Time }
@@ -113,7 +99,7 @@ type queued struct {
 
 func newSoak(t *testing.T) *soak {
 	t.Helper()
-	n := soakSize(t)
+	n := stack.SoakSize(t)
 	s := &soak{T: t, clock: quick{time.Now()}, ready: make(chan queued, n), over: make(chan struct{}), all: make([]soaked, n), heldBack: map[string]int{}}
 	s.left.Store(int64(n))
 	return s

@@ -26,6 +26,7 @@ const scope = "https://www.googleapis.com/auth/firebase.messaging"
 type account struct {
 	keys    jwt.Config
 	project string
+	name    string   // of the project at its host, by which quotas are told apart
 	send    *url.URL // of messages:send
 	tokens  tokens
 	proven  atomic.Bool // FCM took a message of it
@@ -73,6 +74,7 @@ func parseAccount(raw []byte, cfg Config) (*account, error) {
 	}
 	base.Path = cmp.Or(base.Path, "/") // else the joined path would not begin with a slash
 	a.send = base.JoinPath("v1", "projects", a.project, "messages:send")
+	a.name = a.send.Host + " " + a.project
 	return a, nil
 }
 

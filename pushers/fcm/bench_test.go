@@ -3,7 +3,6 @@ package fcm_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -40,7 +39,7 @@ func BenchmarkThroughput(b *testing.B) {
 	}{{0, 1}, {0, 64}, {0, 512}, {100 * time.Millisecond, 512}} {
 		b.Run(fmt.Sprintf("answered_after_%v/%d_under_way", tc.answered, tc.underWay), func(b *testing.B) {
 			server := stack.FCMServer(b, stack.FCMOptions{Answer: func(stack.FCMRequest) stack.FCMAnswer { return stack.FCMAnswer{Delay: tc.answered} }})
-			w := &world{FCM: server, file: b.TempDir() + "/account.json", log: &lockedBuffer{}}
+			w := &world{FCM: server, file: b.TempDir() + "/account.json", log: &stack.Buffer{}}
 			s, d := w.another(b, func(c *fcm.Config, _ *fcm.Options) { c.Content = true }), message()
 			stack.Throughput(b, b.N, tc.underWay, func(int) {
 				if o := s.Send(context.Background(), d); o.Verdict != pushers.Delivered {
@@ -49,19 +48,6 @@ func BenchmarkThroughput(b *testing.B) {
 			})
 		})
 	}
-}
-
-// soakSize is how many notifications a soak has: TOCSIN_TEST_SOAK of them, or a few.
-func soakSize(t *testing.T) int {
-	raw := os.Getenv("TOCSIN_TEST_SOAK")
-	if raw == "" {
-		return 3000
-	}
-	n, err := strconv.Atoi(raw)
-	if err != nil {
-		t.Fatalf("TOCSIN_TEST_SOAK: %v", err)
-	}
-	return n
 }
 
 // TestSoak sends many notifications to an FCM of which one answer in twenty is a fault, and each again until it is settled, as the dispatcher would: nothing is lost, and
@@ -93,9 +79,9 @@ func TestSoak(t *testing.T) {
 			}
 		},
 	})
-	w := &world{FCM: server, file: t.TempDir() + "/account.json", log: &lockedBuffer{}}
+	w := &world{FCM: server, file: t.TempDir() + "/account.json", log: &stack.Buffer{}}
 	s := w.another(t, nil)
-	n := soakSize(t)
+	n := stack.SoakSize(t)
 	uncertain := make([]int, n)
 	var next, attempts atomic.Int64
 	var group sync.WaitGroup

@@ -23,7 +23,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -76,13 +75,9 @@ func New(cfg Config, opts Options) (*Sender, error) {
 		opts.Log = slog.Default()
 	}
 	if cfg.CAFile != "" {
-		pem, err := os.ReadFile(cfg.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		opts.RootCAs = x509.NewCertPool()
-		if !opts.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", cfg.CAFile)
+		var err error
+		if opts.RootCAs, err = credential.Authorities(cfg.CAFile); err != nil {
+			return nil, err
 		}
 	}
 	s := &Sender{cfg: cfg, clock: opts.Clock, carrier: newCarrier(cfg, opts)}
@@ -126,10 +121,7 @@ func (s *Sender) Close() {
 func (s *Sender) Project() string { return s.keeper.current.Load().project }
 
 // Account is the project at its host, whose quota all apps in it share.
-func (s *Sender) Account() string {
-	a := s.keeper.current.Load()
-	return a.send.Host + " " + a.project
-}
+func (s *Sender) Account() string { return s.keeper.current.Load().name }
 
 // Send makes one attempt to tell FCM of d, and says what came of it.
 func (s *Sender) Send(ctx context.Context, d pushers.Delivery) pushers.Outcome {

@@ -1,7 +1,6 @@
 package fcm_test
 
 import (
-	"bytes"
 	"context"
 
 	"log/slog"
@@ -31,7 +30,7 @@ type world struct {
 	*stack.FCM
 	sender *fcm.Sender
 	file   string // the key file
-	log    *lockedBuffer
+	log    *stack.Buffer
 
 	mu       sync.Mutex
 	requests []stack.FCMRequest
@@ -40,7 +39,7 @@ type world struct {
 // start makes a world. change may change the configuration before the Sender is made.
 func start(t testing.TB, opts stack.FCMOptions, change func(*fcm.Config, *fcm.Options)) *world {
 	t.Helper()
-	w := &world{file: filepath.Join(t.TempDir(), "account.json"), log: &lockedBuffer{}}
+	w := &world{file: filepath.Join(t.TempDir(), "account.json"), log: &stack.Buffer{}}
 	opts.Observe = func(r stack.FCMRequest) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -91,24 +90,6 @@ func write(t testing.TB, file string, raw []byte) {
 	if err := os.WriteFile(file, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // until waits for a condition.

@@ -3,6 +3,7 @@ package fcm
 import (
 	"testing"
 
+	"tocsin/pushers"
 	"tocsin/test/stack"
 )
 
@@ -13,9 +14,5 @@ func TestWordsOfReasons(t *testing.T) {
 	if len(reasons) < 15 {
 		t.Fatalf("%d reasons were found", len(reasons))
 	}
-	for name, reason := range reasons {
-		if words[reason] == "" {
-			t.Errorf("%s (%q) has no words", name, reason)
-		}
-	}
+	stack.Words(t, reasons, words, func(reason string) string { return Words(pushers.Outcome{Reason: reason}) })
 }

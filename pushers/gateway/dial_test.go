@@ -16,6 +16,7 @@ import (
 
 	"tocsin/pushers"
 	"tocsin/pushers/gateway"
+	"tocsin/pushers/outbound"
 )
 
 // public stands for the addresses of the world outside: the one network that is allowed.
@@ -49,7 +50,7 @@ func world(t testing.TB) (port string) {
 }
 
 func cautious() gateway.Config {
-	return gateway.Config{AllowHTTP: true, AllowNetworks: []netip.Prefix{public}, Timeout: 5 * time.Second}
+	return gateway.Config{AllowHTTP: true, Config: outbound.Config{AllowNetworks: []netip.Prefix{public}, Timeout: 5 * time.Second}}
 }
 
 // TestSendToChangingNames has names that lead outside when they are looked at, and inside when they are used.
@@ -72,7 +73,7 @@ func TestSendToChangingNames(t *testing.T) {
 		}
 		return nil
 	})
-	s := newSender(t, cautious(), gateway.Options{Resolver: resolver})
+	s := newSender(t, cautious(), gateway.Options{Options: outbound.Options{Resolver: resolver}})
 	send := func(host string) pushers.Outcome {
 		return s.Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":" + port + gateway.StandardPath)})
 	}
@@ -94,7 +95,7 @@ func TestSendKeepsNoConnectionOfAnotherName(t *testing.T) {
 	port := serveAt(t, "127.0.0.1", "0", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{}`) })
 	cfg := cautious()
 	cfg.AllowHosts = []string{"push.internal", "*.push.internal"}
-	s := newSender(t, cfg, gateway.Options{Resolver: serveNames(t, func(string, int) []string { return []string{"127.0.0.1"} })})
+	s := newSender(t, cfg, gateway.Options{Options: outbound.Options{Resolver: serveNames(t, func(string, int) []string { return []string{"127.0.0.1"} })}})
 	for host, allowed := range map[string]bool{
 		"push.internal": true, "PUSH.Internal.": true, "a.push.internal": true,
 		"push.internal.example": false, "other.internal": false, "a.b.push.internal": false, "127.0.0.1": false, "localhost": false,
@@ -128,7 +129,7 @@ func TestSendRefusesEveryRange(t *testing.T) {
 	}
 	var named atomic.Value
 	named.Store("")
-	s := newSender(t, gateway.Config{AllowHTTP: true}, gateway.Options{Resolver: serveNames(t, func(string, int) []string { return []string{named.Load().(string)} })})
+	s := newSender(t, gateway.Config{AllowHTTP: true}, gateway.Options{Options: outbound.Options{Resolver: serveNames(t, func(string, int) []string { return []string{named.Load().(string)} })}})
 	refused := func(host, address string) {
 		t.Helper()
 		got := s.Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":9" + gateway.StandardPath)})

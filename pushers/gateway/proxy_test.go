@@ -19,6 +19,7 @@ import (
 	"tocsin/credential"
 	"tocsin/pushers"
 	"tocsin/pushers/gateway"
+	"tocsin/pushers/outbound"
 	"tocsin/test/stack"
 )
 
@@ -28,7 +29,7 @@ func through(t testing.TB, cfg gateway.Config, proxy string) gateway.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Proxy = gateway.Proxy{URL: u, Username: "tocsin", Password: credential.NewSecret("geheim")}
+	cfg.Proxy = outbound.Proxy{URL: u, Username: "tocsin", Password: credential.NewSecret("geheim")}
 	return cfg
 }
 
@@ -53,7 +54,7 @@ func TestProxyIsToldCheckedAddresses(t *testing.T) {
 		}
 		return nil
 	})
-	s := newSender(t, through(t, cautious(), address), gateway.Options{Resolver: resolver})
+	s := newSender(t, through(t, cautious(), address), gateway.Options{Options: outbound.Options{Resolver: resolver}})
 	send := func(host string) pushers.Outcome {
 		return s.Send(t.Context(), pushers.Delivery{Notification: to("http://" + host + ":" + port + gateway.StandardPath)})
 	}
@@ -82,8 +83,8 @@ func TestProxyToAllowedHost(t *testing.T) {
 	t.Parallel()
 	port := serveAt(t, "127.0.0.1", "0", accept)
 	_, address := stack.ConnectProxyServer(t)
-	cfg := through(t, gateway.Config{AllowHTTP: true, AllowHosts: []string{"own.internal"}}, address)
-	s := newSender(t, cfg, gateway.Options{Resolver: serveNames(t, func(string, int) []string { return []string{"127.0.0.1"} })})
+	cfg := through(t, gateway.Config{AllowHTTP: true, Config: outbound.Config{AllowHosts: []string{"own.internal"}}}, address)
+	s := newSender(t, cfg, gateway.Options{Options: outbound.Options{Resolver: serveNames(t, func(string, int) []string { return []string{"127.0.0.1"} })}})
 	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("http://own.internal:" + port + gateway.StandardPath)}), delivered)
 	check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("http://other.internal:" + port + gateway.StandardPath)}), pushers.Outcome{Verdict: pushers.Drop, Reason: "blocked_address"})
 }
@@ -112,7 +113,7 @@ func TestProxyTLS(t *testing.T) {
 	for _, at := range []string{plain.URL, secure.URL} {
 		cfg := through(t, cautious(), at)
 		cfg.RootCAs = trusted
-		s := newSender(t, cfg, gateway.Options{Resolver: resolver})
+		s := newSender(t, cfg, gateway.Options{Options: outbound.Options{Resolver: resolver}})
 		check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("https://push.example.com" + gateway.StandardPath)}), delivered) // the certificate is for *.example.com
 		check(t, s.Send(t.Context(), pushers.Delivery{Notification: to("https://push.example.org" + gateway.StandardPath)}), pushers.Outcome{Verdict: pushers.Retry, Reason: "tls"})
 	}

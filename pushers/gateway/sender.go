@@ -9,10 +9,7 @@ package gateway
 
 import (
 	"context"
-	"crypto/x509"
-	"net"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"tocsin/clock"
@@ -22,28 +19,15 @@ import (
 
 // Config says whom to push to and how long to wait. The zero value is the strictest policy with the standard limits.
 type Config struct {
-	Path          string         // of the URL of a gateway; "": [StandardPath]; [AnyPath]: whatever it is
-	AllowHTTP     bool           // allow URLs without TLS, for closed networks
-	AllowNetworks []netip.Prefix // allow addresses that are not public, for gateways of one's own
-	AllowHosts    []string       // allow these hosts wherever they are: names, or patterns in which * stands for one label or a part of it, ** for any number
-	Proxy         Proxy          // the way to all gateways; the zero value is none, whatever the environment says
-	Timeout       time.Duration  // of an attempt, from resolving the name to the last byte of the reply; 0: 10 s. Half of it is for the connection, four fifths are for the header
-	Connections   int            // idle connections that are kept for each gateway: as many as there are requests at once; 0: 64
-	RootCAs       *x509.CertPool // authorities to trust; nil: the system's
+	outbound.Config        // whom to connect to
+	Path            string // of the URL of a gateway; "": [StandardPath]; [AnyPath]: whatever it is
+	AllowHTTP       bool   // allow URLs without TLS, for closed networks
 }
 
 // Options are what a Sender is embedded with. The zero value is the real world.
 type Options struct {
-	// Dial makes each connection, of https URLs too, which are then spoken to without TLS: what it returns may be a TLS connection already, or the end
-	// of a pipe. It stands in for the network as a whole, so the address policy is its own. Its network is "tcp" for http URLs and "tls" for https ones.
-	// nil dials the network.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Wrap stands around each exchange and sees the request as it goes out; it may add headers. nil adds nothing.
-	Wrap func(http.RoundTripper) http.RoundTripper
-	// Resolver looks up the hosts of gateways; nil is the system's.
-	Resolver *net.Resolver
-	// Clock is what a Retry-After that is a date is held against; nil is the machine's.
-	Clock clock.Clock
+	outbound.Options
+	Clock clock.Clock // what a Retry-After that is a date is held against; nil is the machine's
 }
 
 // Sender sends notifications to the gateways of their pushers. It is safe for concurrent use, and bounds nothing but time: whoever calls it decides how
@@ -60,10 +44,7 @@ func New(cfg Config, opts Options) *Sender {
 	if opts.Clock == nil {
 		opts.Clock = clock.System{}
 	}
-	client := outbound.New(outbound.Config{
-		AllowNetworks: cfg.AllowNetworks, AllowHosts: cfg.AllowHosts, Proxy: cfg.Proxy, Timeout: cfg.Timeout, Connections: cfg.Connections, RootCAs: cfg.RootCAs,
-	}, outbound.Options{Dial: opts.Dial, Wrap: opts.Wrap, Resolver: opts.Resolver})
-	return &Sender{cfg: cfg, clock: opts.Clock, client: client, header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {outbound.UserAgent}}}
+	return &Sender{cfg: cfg, clock: opts.Clock, client: outbound.New(cfg.Config, opts.Options), header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {outbound.UserAgent}}}
 }
 
 // Close closes the idle connections.

@@ -22,17 +22,17 @@ import (
 	"tocsin/clock"
 	"tocsin/pushers"
 	"tocsin/pushers/gateway"
+	"tocsin/pushers/outbound"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // loopback allows what a test needs: a gateway on this machine, without TLS.
 func loopback() gateway.Config {
-	return gateway.Config{
-		AllowHTTP:     true,
+	return gateway.Config{AllowHTTP: true, Config: outbound.Config{
 		AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		Timeout:       5 * time.Second,
-	}
+	}}
 }
 
 func newSender(t testing.TB, cfg gateway.Config, opts gateway.Options) *gateway.Sender {
@@ -186,7 +186,7 @@ func TestOptions(t *testing.T) {
 		w.WriteHeader(http.StatusTooManyRequests)
 	}))
 	var seen, networks []string
-	s := newSender(t, gateway.Config{Path: gateway.AnyPath, AllowHTTP: true}, gateway.Options{
+	s := newSender(t, gateway.Config{Path: gateway.AnyPath, AllowHTTP: true}, gateway.Options{Clock: virtual, Options: outbound.Options{
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			networks = append(networks, network)
 			return new(net.Dialer).DialContext(ctx, "tcp", server.Host)
@@ -200,8 +200,7 @@ func TestOptions(t *testing.T) {
 				return resp, err
 			})
 		},
-		Clock: virtual,
-	})
+	}})
 	for _, url := range []string{"https://push.example/_matrix/push/v1/notify", "http://10.0.0.1:81/x?y=z", "https://[::1]:444/"} {
 		check(t, s.Send(t.Context(), pushers.Delivery{Notification: to(url)}), pushers.Outcome{Verdict: pushers.Retry, Reason: "http_429", Status: 429, RetryAfter: 20 * time.Second, Pause: true})
 	}

@@ -16,9 +16,6 @@ const StandardPath = "/_matrix/push/v1/notify"
 // AnyPath as [Config.Path] lets URLs have any path.
 const AnyPath = "*"
 
-// Proxy is the way to all gateways.
-type Proxy = outbound.Proxy
-
 // target is the parsed URL if it may be pushed to.
 func (c Config) target(raw string) (*url.URL, error) {
 	u, err := outbound.ParseURL(raw)

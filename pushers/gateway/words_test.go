@@ -15,11 +15,7 @@ func TestWords(t *testing.T) {
 	if len(reasons) < 5 {
 		t.Fatalf("%d reasons were found", len(reasons))
 	}
-	for name, reason := range reasons {
-		if words[reason] == "" || Words(pushers.Outcome{Reason: reason}) != words[reason] {
-			t.Errorf("%s (%q) has no words", name, reason)
-		}
-	}
+	stack.Words(t, reasons, words, func(reason string) string { return Words(pushers.Outcome{Reason: reason}) })
 	for status := 300; status < 600; status++ {
 		for v := pushers.Delivered; v <= pushers.Uncertain; v++ {
 			if o := (pushers.Outcome{Verdict: v, Status: status, Reason: outbound.StatusReason(status)}); Words(o) == "" {

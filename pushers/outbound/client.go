@@ -23,6 +23,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -35,6 +36,16 @@ type Config struct {
 	Timeout       time.Duration  // of an attempt, from resolving the name to the last byte of the reply; 0: 10 s. Half of it is for the connection, four fifths are for the header
 	Connections   int            // idle connections that are kept for each host: as many as there are requests at once; 0: 64
 	RootCAs       *x509.CertPool // authorities to trust; nil: the system's
+}
+
+// Trust is the configuration that also allows a host of the operator's own, a name or an address, wherever it is.
+func (c Config) Trust(host string) Config {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		c.AllowNetworks = append(slices.Clip(c.AllowNetworks), netip.PrefixFrom(addr, addr.BitLen()))
+	} else {
+		c.AllowHosts = append(slices.Clip(c.AllowHosts), host)
+	}
+	return c
 }
 
 // Options are what a Client is embedded with. The zero value is the real world.

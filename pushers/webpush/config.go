@@ -16,12 +16,10 @@ package webpush
 // What an operator can set of an app that is told by Web Push.
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/mail"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -112,20 +110,4 @@ func (c Config) relay() (*url.URL, error) {
 		return nil, errors.New("it must not have a user or password")
 	}
 	return u, nil
-}
-
-// authorities reads CAFile; nil if there is none.
-func (c Config) authorities() (*x509.CertPool, error) {
-	if c.CAFile == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", c.CAFile)
-	}
-	return pool, nil
 }

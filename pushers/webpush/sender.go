@@ -8,9 +8,7 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,14 +60,14 @@ func New(cfg Config, opts Options) (*Sender, error) {
 		return nil, err
 	}
 	network := opts.Network
-	if authorities, err := cfg.authorities(); err != nil {
-		return nil, err
-	} else if authorities != nil {
-		network.RootCAs = authorities
+	if cfg.CAFile != "" {
+		if network.RootCAs, err = credential.Authorities(cfg.CAFile); err != nil {
+			return nil, err
+		}
 	}
 	relay, _ := cfg.relay()
 	if relay != nil {
-		network = trust(network, relay.Hostname())
+		network = network.Trust(relay.Hostname()) // nothing else is connected to then
 	}
 	sealer, err := newSealer()
 	if err != nil {
@@ -80,16 +78,6 @@ func New(cfg Config, opts Options) (*Sender, error) {
 		vapid:  &vapid{subject: cfg.subject(), clock: opts.Clock, file: key, services: map[string]*service{}},
 		client: outbound.New(network, opts.Outbound), watching: credential.Watch([]string{cfg.VAPIDKeyFile}, key.read, opts.Log),
 	}, nil
-}
-
-// trust allows a host of the operator's own, wherever it is. Nothing but the relay is connected to then.
-func trust(network outbound.Config, host string) outbound.Config {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		network.AllowNetworks = append(slices.Clip(network.AllowNetworks), netip.PrefixFrom(addr, addr.BitLen()))
-	} else {
-		network.AllowHosts = append(slices.Clip(network.AllowHosts), host)
-	}
-	return network
 }
 
 // Close closes the idle connections, and stops looking at the file of the VAPID key.

@@ -3,7 +3,6 @@ package webpush_test
 // Messages on the wire, as a push service and a browser see them.
 
 import (
-	"bytes"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -335,7 +333,7 @@ func TestKeyIsReplaced(t *testing.T) {
 			}
 		}
 	}
-	var said lockedBuffer
+	var said stack.Buffer
 	sender := newSender(t, cfg, webpush.Options{Outbound: outbound.Options{Dial: s.Dial}, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	complaints := func() int { return strings.Count(said.String(), "can't be used") }
 	signedBy := func(key string) {
@@ -359,24 +357,6 @@ func TestKeyIsReplaced(t *testing.T) {
 	if complaints() != 1 || strings.Contains(said.String(), "geheim") {
 		t.Errorf("said\n%s", said.String())
 	}
-}
-
-// lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // In a replay nobody has the keys of a recorded subscription: messages are encrypted to others, and the push service reads them whatever the endpoint is.

@@ -5,8 +5,6 @@ package webpush_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,24 +24,11 @@ var failing = []stack.WebPushAnswer{
 	{Fault: stack.Reset}, {Fault: stack.CloseUnanswered}, {Fault: stack.ResetInHeader}, {Delay: 20 * time.Millisecond},
 }
 
-// soakSize is how many notifications there are: TOCSIN_TEST_SOAK of them, or few enough for every day.
-func soakSize(t *testing.T) int {
-	text := os.Getenv("TOCSIN_TEST_SOAK")
-	if text == "" {
-		return 3000
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("TOCSIN_TEST_SOAK: %v", err)
-	}
-	return n
-}
-
 // TestSoak holds that with 5 % faults nothing is lost, and that nothing comes twice unless an attempt was uncertain.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	const workers = 64
-	soakSize := soakSize(t)
+	soakSize := stack.SoakSize(t)
 	reached := make([]atomic.Int32, soakSize) // how often each may have reached its browser
 	service := &service{}
 	service.WebPush = stack.WebPushServer(t, stack.WebPushOptions{

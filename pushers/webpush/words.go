@@ -3,16 +3,16 @@ package webpush
 // What came of an attempt, for people.
 
 import (
+	"cmp"
+
 	"tocsin/pushers"
 	"tocsin/pushers/outbound"
 )
 
 // Words says what o means to a person, and what to do about it.
 func Words(o pushers.Outcome) string {
-	for _, text := range []string{words[o.Reason], outbound.Words(o.Reason)} {
-		if text != "" {
-			return text
-		}
+	if text := cmp.Or(words[o.Reason], outbound.Words(o.Reason)); text != "" {
+		return text
 	}
 	switch o.Verdict {
 	case pushers.Misconfigured:

@@ -98,22 +98,11 @@ func (d *detour) clear() string {
 }
 
 // journal is what a worker logs. Tests wait for lines of it.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
-}
+type journal struct{ stack.Buffer }
 
 // find is the first part that an expression's group matches; "" if there is none.
 func (j *journal) find(expression string) string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if found := regexp.MustCompile(expression).FindStringSubmatch(j.buf.String()); found != nil {
+	if found := regexp.MustCompile(expression).FindStringSubmatch(j.String()); found != nil {
 		return found[1]
 	}
 	return ""

@@ -3,30 +3,14 @@ package integration
 // What workers say.
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+	"tocsin/test/stack"
 )
 
 // logs keeps what workers say; a failed test shows it.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+type logs struct{ stack.Buffer }
 
 // logged counts the lines of the workers' log that have all these words.
 func (w *world) logged(words ...string) (n int) {

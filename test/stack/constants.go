@@ -43,3 +43,13 @@ func Constants(t TB, prefix string) map[string]string {
 	}
 	return found
 }
+
+// Words holds that each reason, by the name of its constant, has words of its own, and that they are what is said of it.
+func Words(t TB, reasons, words map[string]string, say func(reason string) string) {
+	t.Helper()
+	for name, reason := range reasons {
+		if words[reason] == "" || say(reason) != words[reason] {
+			t.Errorf("%s (%q) has no words", name, reason)
+		}
+	}
+}

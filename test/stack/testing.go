@@ -24,6 +24,7 @@ const (
 // TB is the part of [testing.TB] that is used here; package testing itself stays out of the programs that start these servers.
 type TB interface {
 	Helper()
+	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 	Cleanup(func())
 }

@@ -1,15 +1,14 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+	"tocsin/test/stack"
 
 	"go.uber.org/goleak"
 )
@@ -19,30 +18,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// screenshot is what has been printed so far.
-type screenshot struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (s *screenshot) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.Write(p)
-}
-
-func (s *screenshot) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.String()
-}
-
 // watch runs the demo until all of the lines have been seen.
 func watch(t *testing.T, data string, lines ...string) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
-	seen, ended := &screenshot{}, make(chan error, 1)
+	seen, ended := &stack.Buffer{}, make(chan error, 1)
 	go func() {
 		ended <- Run(ctx, t.Context(), Options{Data: data, Output: seen, Log: slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})})
 	}()
@@ -84,7 +65,7 @@ func TestDemoNeedsItsFolder(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Run(t.Context(), t.Context(), Options{Data: file, Output: &screenshot{}, Log: slog.DiscardHandler}); err == nil || errors.Is(err, context.Canceled) {
+	if err := Run(t.Context(), t.Context(), Options{Data: file, Output: &stack.Buffer{}, Log: slog.DiscardHandler}); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("a file as folder: %v", err)
 	}
 }

@@ -40,22 +40,7 @@ var names = map[string][]string{
 }
 
 // pages is a text that grows, and can be waited for.
-type pages struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (p *pages) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.Write(b)
-}
-
-func (p *pages) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.String()
-}
+type pages struct{ stack.Buffer }
 
 // await waits until the text has so many of what.
 func (p *pages) await(t testing.TB, what string, times int) {
@@ -169,7 +154,7 @@ func (b *bed) senders(t testing.TB) map[string]sender {
 			pem, reading := os.ReadFile(app.CAFile)
 			roots := x509.NewCertPool()
 			roots.AppendCertsFromPEM(pem)
-			s, err = viaGateway{gateway.New(gateway.Config{Timeout: timeout, RootCAs: roots, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, gateway.Options{}), app.URL}, reading
+			s, err = viaGateway{gateway.New(gateway.Config{Config: outbound.Config{Timeout: timeout, RootCAs: roots, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}, gateway.Options{}), app.URL}, reading
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
